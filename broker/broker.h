@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Broker - the one process that owns the sockets
+ *
+ * What the files of this folder share: the configuration, the broker's state, and the workers. The way of a
+ * request: conn.c receives into a block of the lane of the worker that dispatch.c chose; debt.c makes the
+ * descriptor; intake.c takes what the worker published; conn.c sends it. turn.c is the order of all this.
+ * What lives longer than a worker is in the ledger (ledger.h); what is here is rebuilt from it.
+ */
+#ifndef VN_BROKER_BROKER_H
+#define VN_BROKER_BROKER_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "broker/ledger.h"
+#include "client/hub/hub.h"
+#include "client/hub/log.h"
+#include "client/net/url.h"
+#include "shm/link.h"
+
+#define VN_MAX_WORKERS   256
+#define VN_MAX_ENDPOINTS 256
+#define VN_MAX_LISTENS   64 /* -l on the command line */
+#define VN_OWN_SLOTS     8  /* of a lane, for the worker's own debts */
+#define VN_NO_WORKER     UINT16_MAX
+#define VN_NO_LISTENER   UINT16_MAX
+
+/* Exit codes of the program (sysexits.h where it has them). */
+enum {
+	VN_EXIT_FAILURE = 1,
+	VN_EXIT_USAGE = 2,
+	VN_EXIT_NO_BROKER = 69,
+	VN_EXIT_SYSTEM = 71,
+	VN_EXIT_RUNNING = 75,
+	VN_EXIT_PERMISSION = 77,
+	VN_EXIT_CONFIG = 78,
+	VN_EXIT_NOT_EXECUTABLE = 126,
+	VN_EXIT_NOT_FOUND = 127
+};
+
+typedef struct vn_listen_option {
+	char *name; /* NULL if the URL stands alone */
+	char *url;
+} vn_listen_option;
+
+typedef struct vn_config {
+	char **program; /* argv of a worker, NULL-terminated */
+	uint32_t n_workers;
+	vn_listen_option listens[VN_MAX_LISTENS];
+	uint32_t n_listens;
+	char *control_path;
+	char *name;
+	vn_time start_timeout, release_after, linger_timeout, drain_timeout, queue_timeout;
+	uint32_t window, depth, lane_memory;
+	uint32_t max_conns; /* 0: from RLIMIT_NOFILE */
+	int log_level;
+} vn_config;
+
+typedef enum vn_worker_state {
+	VN_WORKER_NONE,     /* no process; restart_timer may be armed */
+	VN_WORKER_STARTING, /* has a process, not READY */
+	VN_WORKER_READY,
+	VN_WORKER_DRAINING, /* asked to finish */
+} vn_worker_state;
+
+typedef struct vn_broker vn_broker;
+typedef struct vn_worker vn_worker;
+
+/* What one worker asked to listen on. */
+typedef struct vn_worker_listener {
+	bool used, resumable;
+	bool answer_owed;
+	uint32_t block;    /* of the answer; VN_NO_BLOCK */
+	int error;         /* what LISTENING will say: 0 or a positive errno */
+	uint16_t endpoint; /* if error is 0 */
+} vn_worker_listener;
+
+/* One line buffer for a worker's standard output or error. */
+typedef struct vn_output {
+	vn_watch watch;
+	vn_broker *broker;
+	uint16_t slot;
+	uint32_t incarnation;
+	int to; /* 1 or 2 */
+	uint32_t len;
+	char line[1024];
+} vn_output;
+
+struct vn_worker {
+	vn_broker *broker;
+	uint16_t slot; /* from 1 */
+	uint32_t incarnation;
+	vn_worker_state state;
+	pid_t pid;
+	int pidfd, handshake;
+	vn_watch death, hello, bell;
+	vn_output *outputs[2];
+	bool linked; /* the link is up: lanes may be used */
+	bool hot;    /* in the list of those whose lane is looked at */
+	bool served; /* has acknowledged something since READY */
+	bool broken; /* violated the protocol: killed, not read any more */
+	bool was_ready;
+	vn_worker *hot_next;
+	vn_link link;
+	vn_worker_listener listeners[VN_MAX_LISTENER + 1];
+	uint16_t listener_of[VN_MAX_ENDPOINTS]; /* by endpoint; VN_NO_LISTENER */
+	/* dispatch */
+	uint32_t n_busy; /* connections with un-acknowledged input */
+	uint32_t n_attached;
+	uint32_t attached; /* first of its connections in the ledger */
+	/* debts */
+	uint32_t debtor_first, debtor_last; /* connections, by index */
+	bool owes_drain, owes_stop;
+	uint32_t n_answers_owed;
+	/* life */
+	vn_time started, ready_at;
+	vn_timer start_timer, restart_timer, kill_timer;
+	uint32_t n_restarts;
+	uint32_t n_failures; /* in a row, before it served */
+	vn_time failures[5]; /* the last ones, for the restart intensity */
+	char last_death[96]; /* "" or how the last incarnation ended, for people */
+	/* counters */
+	uint64_t n_requests; /* inputs acknowledged up to their end */
+	uint64_t bytes_in, bytes_out;
+	uint64_t n_violations;
+	uint64_t n_rung; /* rings of its bell that we heard */
+};
+
+typedef struct vn_broker_endpoint {
+	bool used;
+	bool fixed; /* asked for by -l: stays when no worker wants it */
+	bool resumable;
+	bool disabled;
+	char *name;           /* of -l NAME=URL, else NULL */
+	char *asked;          /* the URL as it was asked for */
+	char url[VN_URL_MAX]; /* bound to */
+	int fd;
+	vn_endpoint endpoint;
+	vn_watch watch;
+	vn_timer pause; /* no descriptor was free */
+	vn_broker *broker;
+	uint16_t index;
+	uint64_t n_accepted, n_refused;
+	uint32_t n_conns;
+} vn_broker_endpoint;
+
+typedef enum vn_phase {
+	VN_PHASE_STARTING,
+	VN_PHASE_SERVING,
+	VN_PHASE_DRAINING,
+	VN_PHASE_STOPPING
+} vn_phase;
+
+/* Why connections were reset or refused: each is counted under its name. */
+typedef enum vn_reset_reason {
+	VN_RESET_BY_HANDLER, /* vn_abort */
+	VN_RESET_WORKER_DIED,
+	VN_RESET_QUEUE_TIMEOUT,
+	VN_RESET_NO_BLOCKS,
+	VN_RESET_STOPPING,
+	VN_RESET_LIMIT,
+	VN_N_RESET_REASONS
+} vn_reset_reason;
+
+struct vn_broker {
+	vn_hub *hub;
+	const vn_config *config;
+	vn_ledger *ledger;
+	vn_phase phase;
+	vn_worker *workers[VN_MAX_WORKERS + 1]; /* by slot, from 1 */
+	uint32_t n_slots;
+	vn_broker_endpoint *endpoints[VN_MAX_ENDPOINTS];
+	uint32_t n_endpoints;
+	int conn_class; /* of the poller */
+	vn_hook hook;
+	vn_worker *hot;
+	uint32_t output_first;  /* connections with something to send this turn, by index */
+	uint32_t unreported;    /* connections with output sent and not reported, by index */
+	vn_ledger_list waiting; /* input that no worker below depth could take */
+	vn_ledger_list closing; /* closed by us, until the peer is done or linger_timeout */
+	vn_timer sweep,
+		report_timer; /* release-after, queue and linger timeouts; SENT after 10 ms */
+	vn_timer stop_timer;
+	vn_watch signals;
+	uint32_t n_ready, n_idle; /* workers READY; of those, with nothing un-acknowledged */
+	bool ever_ready;
+	int last_listen_error; /* a negative errno: why a program that ends before READY may have ended */
+	bool lonely;           /* asked to stop, everything is gone: the run ends */
+	int exit_code;
+	vn_clause *done; /* main waits here */
+	vn_waitq done_queue;
+	vn_time started;
+	struct vn_control *control;
+	/* counters */
+	uint64_t n_accepted, n_closed, n_requests, bytes_in, bytes_out;
+	uint64_t n_stale_messages; /* of generations that are over: ignored */
+	uint64_t n_violations, n_deaths, n_output_lines_dropped;
+	uint64_t n_resets[VN_N_RESET_REASONS];
+	uint64_t n_lines_untold[2]; /* dropped since it was said last, to standard output and error */
+};
+
+/* Where the blocks of a worker's lanes stand in the tables of the ledger: slot and block to reference. */
+static inline uint32_t
+vn_ref(const vn_broker *b, uint16_t slot, uint32_t block)
+{
+	return slot * b->ledger->n_granules + block;
+}
+
+/* broker.c */
+int vn_broker_run(const vn_config *config);
+void vn_broker_end(vn_broker *b, int exit_code);
+
+/* turn.c */
+void vn_broker_turn_init(vn_broker *b);
+void vn_worker_heat(vn_worker *w);
+
+/* stop.c */
+void vn_broker_stop(vn_broker *b, bool now); /* drain; now: stop at once */
+void vn_broker_stop_check(vn_broker *b);     /* is everything gone? */
+void vn_broker_stop_record(
+	vn_broker *b, vn_record *r); /* a connection that may have come to rest */
+int vn_broker_signals_init(vn_broker *b);
+void vn_broker_signals_deinit(vn_broker *b);
+
+/* report.c and control.c: the control socket. main.c may call vn_control_open() before workers start. */
+int vn_control_open(
+	vn_broker *b); /* 0, or the exit code of the program after a sentence on stderr */
+void vn_control_close(vn_broker *b); /* removes the socket */
+
+/* names for people and JSON */
+const char *vn_worker_state_name(const vn_worker *w); /* starting ready draining gone */
+const char *vn_phase_name(vn_phase phase);
+const char *vn_reset_reason_name(vn_reset_reason reason);
+const char *vn_conn_state_name(const vn_record *r); /* waiting attached rest closing ... */
+
+#endif

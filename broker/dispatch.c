@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Dispatch - join the shortest queue, bounded
+ *
+ * A new connection, and new input on a resumable connection at rest, goes to the READY worker with the fewest
+ * connections that have un-acknowledged input, each worker being assigned at most `depth` of them. The rest
+ * waits in line (broker.waiting); its bytes stay in the kernel. Input of an attached connection that is not at
+ * rest is always delivered: an application may wait in 64 handlers for what the 65th brings.
+ *
+ * A connection at rest stays warm with its worker. Its next input goes elsewhere if that worker is at depth
+ * or leaving, or holds un-acknowledged input while another one holds none; after `release-after` it is taken
+ * back. Taking back (REVOKED) is unilateral and safe only at rest, after the worker's lane was taken up to its
+ * tail, with all output sent: then nothing can be in flight, and the descriptor is final.
+ */
+#include "broker/dispatch.h"
+
+#include "broker/debt.h"
+#include "broker/socket.h"
+
+/* Records in lists. */
+
+void
+vn_ledger_list_push(vn_ledger *l, vn_ledger_list *list, vn_record *r)
+{
+	uint32_t index = vn_record_index(l, r);
+
+	r->next = VN_NO_RECORD;
+	r->prev = list->last;
+	if (list->last == VN_NO_RECORD)
+		list->first = index;
+	else
+		vn_record_at(l, list->last)->next = index;
+	list->last = index;
+}
+
+void
+vn_ledger_list_unlink(vn_ledger *l, vn_ledger_list *list, vn_record *r)
+{
+	if (r->prev == VN_NO_RECORD)
+		list->first = r->next;
+	else
+		vn_record_at(l, r->prev)->next = r->next;
+	if (r->next == VN_NO_RECORD)
+		list->last = r->prev;
+	else
+		vn_record_at(l, r->next)->prev = r->prev;
+}
+
+/**
+ * vn_dispatch_wait() - put a connection in line for a worker
+ */
+void
+vn_dispatch_wait(vn_broker *b, vn_record *r)
+{
+	vn_ledger *l = b->ledger;
+	uint32_t index = vn_record_index(l, r);
+
+	if (r->flags & VN_R_WAITING)
+		return;
+	r->flags |= VN_R_WAITING;
+	r->wait_since = vn_broker_ms(b);
+	r->wait_next = VN_NO_RECORD;
+	r->wait_prev = b->waiting.last;
+	if (b->waiting.last == VN_NO_RECORD)
+		b->waiting.first = index;
+	else
+		vn_record_at(l, b->waiting.last)->wait_next = index;
+	b->waiting.last = index;
+}
+
+void
+vn_dispatch_unwait(vn_broker *b, vn_record *r)
+{
+	vn_ledger *l = b->ledger;
+
+	if (!(r->flags & VN_R_WAITING))
+		return;
+	r->flags &= ~(uint32_t)VN_R_WAITING;
+	if (r->wait_prev == VN_NO_RECORD)
+		b->waiting.first = r->wait_next;
+	else
+		vn_record_at(l, r->wait_prev)->wait_next = r->wait_next;
+	if (r->wait_next == VN_NO_RECORD)
+		b->waiting.last = r->wait_prev;
+	else
+		vn_record_at(l, r->wait_next)->wait_prev = r->wait_prev;
+}
+
+/* Counting what is un-acknowledged. */
+
+void
+vn_dispatch_busy(vn_broker *b, vn_worker *w, vn_record *r)
+{
+	if (r->flags & VN_R_BUSY)
+		return;
+	r->flags |= VN_R_BUSY;
+	if (w->n_busy++ == 0 && w->state == VN_WORKER_READY)
+		b->n_idle--;
+}
+
+void
+vn_dispatch_calm(vn_broker *b, vn_worker *w, vn_record *r)
+{
+	if (!(r->flags & VN_R_BUSY))
+		return;
+	r->flags &= ~(uint32_t)VN_R_BUSY;
+	if (--w->n_busy == 0 && w->state == VN_WORKER_READY)
+		b->n_idle++;
+}
+
+/**
+ * vn_dispatch_worker_ready() - a worker begins, or ceases, to take new work
+ *
+ * The caller changes w->state afterwards, or has it READY on the way in.
+ */
+void
+vn_dispatch_worker_ready(vn_broker *b, vn_worker *w, bool ready)
+{
+	int32_t one = ready ? 1 : -1;
+
+	b->n_ready = (uint32_t)((int32_t)b->n_ready + one);
+	if (w->n_busy == 0)
+		b->n_idle = (uint32_t)((int32_t)b->n_idle + one);
+}
+
+/* Choosing. */
+
+/* The better one of two that may both take work. */
+static bool
+is_better(const vn_worker *a, const vn_worker *than)
+{
+	if (!than || a->n_busy != than->n_busy)
+		return !than || a->n_busy < than->n_busy;
+	return a->n_attached < than->n_attached;
+}
+
+static vn_worker *
+shortest_queue(const vn_broker *b, uint16_t endpoint)
+{
+	vn_worker *best = NULL;
+
+	for (uint32_t i = 1; i <= b->n_slots; i++) {
+		vn_worker *w = b->workers[i];
+
+		if (w && w->state == VN_WORKER_READY && w->n_busy < b->config->depth &&
+			!w->broken && w->listener_of[endpoint] != VN_NO_LISTENER &&
+			is_better(w, best))
+			best = w;
+	}
+	return best;
+}
+
+/* Should the next input of a connection at rest stay where the connection is? */
+static bool
+may_stay(const vn_broker *b, const vn_worker *w)
+{
+	return w->state == VN_WORKER_READY && w->n_busy < b->config->depth &&
+	       (w->n_busy == 0 || b->n_idle == 0);
+}
+
+static vn_worker *
+choose_again(vn_broker *b, vn_worker *w, vn_record *r)
+{
+	vn_worker *best = shortest_queue(b, r->endpoint);
+
+	if (!best) {
+		vn_dispatch_wait(b, r);
+		return NULL;
+	}
+	if (best == w ||
+		(w->state == VN_WORKER_READY && w->n_busy < b->config->depth && best->n_busy))
+		return w;
+	if (!vn_dispatch_revoke(b, w, r)) {
+		if (w->n_busy < b->config->depth || w->state != VN_WORKER_READY)
+			return w;
+		vn_dispatch_wait(b, r);
+		return NULL;
+	}
+	return best;
+}
+
+/**
+ * vn_dispatch_choose() - who gets the next input of this connection?
+ *
+ * Return: the worker, to which the connection need not be attached yet; NULL if it now waits in line.
+ */
+vn_worker *
+vn_dispatch_choose(vn_broker *b, vn_record *r)
+{
+	vn_worker *w;
+
+	if (r->flags & VN_R_ATTACHED) {
+		w = vn_record_worker(b, r);
+		if (!(r->flags & VN_R_RESUMABLE) || !vn_record_at_rest(r) || may_stay(b, w))
+			return w;
+		return choose_again(b, w, r);
+	}
+	w = shortest_queue(b, r->endpoint);
+	if (!w)
+		vn_dispatch_wait(b, r);
+	return w;
+}
+
+/**
+ * vn_dispatch_attach() - a stay with a worker begins; its OPEN is owed
+ */
+void
+vn_dispatch_attach(vn_broker *b, vn_worker *w, vn_record *r)
+{
+	uint32_t index = vn_record_index(b->ledger, r);
+
+	r->gen++;
+	r->worker = w->slot;
+	r->incarnation = w->incarnation;
+	r->listener = (uint8_t)w->listener_of[r->endpoint];
+	r->flags |= VN_R_ATTACHED;
+	r->debts = VN_D_OPEN;
+	r->rest_since = vn_broker_ms(b);
+	r->prev = VN_NO_RECORD;
+	r->next = w->attached;
+	if (w->attached != VN_NO_RECORD)
+		vn_record_at(b->ledger, w->attached)->prev = index;
+	w->attached = index;
+	w->n_attached++;
+}
+
+/* The stay is over: all its blocks are home. */
+void
+vn_dispatch_detach(vn_broker *b, vn_record *r)
+{
+	vn_worker *w = vn_record_worker(b, r);
+
+	vn_dispatch_calm(b, w, r);
+	r->flags &= ~(uint32_t)(VN_R_ATTACHED | VN_R_NEED | VN_R_NEED_INPUT);
+	if (r->prev == VN_NO_RECORD)
+		w->attached = r->next;
+	else
+		vn_record_at(b->ledger, r->prev)->next = r->next;
+	if (r->next != VN_NO_RECORD)
+		vn_record_at(b->ledger, r->next)->prev = r->prev;
+	w->n_attached--;
+}
+
+/**
+ * vn_dispatch_revoke() - take a resumable connection at rest back from its worker
+ *
+ * Return: false if it cannot be done now: output is on its way, the lane is full, or the worker has published
+ * something that was not looked at.
+ */
+bool
+vn_dispatch_revoke(vn_broker *b, vn_worker *w, vn_record *r)
+{
+	if (r->sent < r->queued || r->flags & (VN_R_SHUT | VN_R_CLOSED | VN_R_DEBTOR) || w->broken)
+		return false;
+	if (!vn_lane_tx_has(&w->link.tx, VN_OWN_SLOTS + 1) || vn_lane_rx_pending(&w->link.rx) != 0)
+		return false;
+	vn_debt_push_revoked(b, w, r);
+	r->debts = 0;
+	vn_dispatch_detach(b, r);
+	return true;
+}
+
+/* Serving those who wait in line, and taking back those who rest. */
+
+static bool
+anybody_below_depth(const vn_broker *b)
+{
+	for (uint32_t i = 1; i <= b->n_slots; i++) {
+		vn_worker *w = b->workers[i];
+
+		if (w && w->state == VN_WORKER_READY && w->n_busy < b->config->depth)
+			return true;
+	}
+	return false;
+}
+
+/**
+ * vn_dispatch_waiting() - workers have room again: serve the line, oldest first
+ */
+void
+vn_dispatch_waiting(vn_broker *b)
+{
+	uint32_t index = b->waiting.first, last = b->waiting.last;
+
+	while (index != VN_NO_RECORD && anybody_below_depth(b)) {
+		vn_record *r = vn_record_at(b->ledger, index);
+		uint32_t next = index == last ? VN_NO_RECORD : r->wait_next;
+
+		if ((r->flags & VN_R_ATTACHED) || shortest_queue(b, r->endpoint)) {
+			vn_dispatch_unwait(b, r);
+			vn_socket_input(b, r);
+		}
+		index = next;
+	}
+}
+
+static void
+sweep_waiting(vn_broker *b, uint32_t now)
+{
+	uint32_t limit = (uint32_t)(b->config->queue_timeout / VN_MS);
+
+	while (b->waiting.first != VN_NO_RECORD) {
+		vn_record *r = vn_record_at(b->ledger, b->waiting.first);
+
+		if (now - r->wait_since < limit)
+			break;
+		vn_dispatch_unwait(b, r);
+		vn_socket_reset(b, r, VN_RESET_QUEUE_TIMEOUT);
+	}
+}
+
+static void
+sweep_worker(vn_broker *b, vn_worker *w, uint32_t now)
+{
+	uint32_t limit = (uint32_t)(b->config->release_after / VN_MS), index = w->attached;
+
+	while (index != VN_NO_RECORD) {
+		vn_record *r = vn_record_at(b->ledger, index);
+
+		index = r->next;
+		if (!(r->flags & VN_R_RESUMABLE) || r->flags & (VN_R_WAITING | VN_R_RESET) ||
+			!vn_record_at_rest(r))
+			continue;
+		if (now - r->rest_since >= limit)
+			vn_dispatch_revoke(b, w, r);
+	}
+}
+
+/**
+ * vn_dispatch_sweep() - what has rested or waited for too long
+ */
+void
+vn_dispatch_sweep(vn_broker *b)
+{
+	uint32_t now = vn_broker_ms(b);
+
+	sweep_waiting(b, now);
+	for (uint32_t i = 1; i <= b->n_slots; i++)
+		if (b->workers[i] && b->workers[i]->linked)
+			sweep_worker(b, b->workers[i], now);
+}

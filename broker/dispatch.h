@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Dispatch - which worker gets a connection, and who has it
+ */
+#ifndef VN_BROKER_DISPATCH_H
+#define VN_BROKER_DISPATCH_H
+
+#include "broker/broker.h"
+
+vn_worker *vn_dispatch_choose(vn_broker *b, vn_record *r);
+void vn_dispatch_attach(vn_broker *b, vn_worker *w, vn_record *r);
+void vn_dispatch_detach(vn_broker *b, vn_record *r);
+void vn_dispatch_busy(vn_broker *b, vn_worker *w, vn_record *r);
+void vn_dispatch_calm(vn_broker *b, vn_worker *w, vn_record *r);
+void vn_dispatch_wait(vn_broker *b, vn_record *r);
+void vn_dispatch_unwait(vn_broker *b, vn_record *r);
+void vn_dispatch_waiting(vn_broker *b);
+bool vn_dispatch_revoke(vn_broker *b, vn_worker *w, vn_record *r);
+void vn_dispatch_worker_ready(vn_broker *b, vn_worker *w, bool ready);
+void vn_dispatch_sweep(vn_broker *b);
+
+static inline vn_worker *
+vn_record_worker(const vn_broker *b, const vn_record *r)
+{
+	return b->workers[r->worker];
+}
+
+/* Nothing in hand: everything that was received is committed. */
+static inline bool
+vn_record_at_rest(const vn_record *r)
+{
+	return r->received == r->committed;
+}
+
+static inline uint32_t
+vn_broker_ms(const vn_broker *b)
+{
+	return (uint32_t)(b->hub->now / VN_MS);
+}
+
+/* Lists through prev and next of records. */
+void vn_ledger_list_push(vn_ledger *l, vn_ledger_list *list, vn_record *r);
+void vn_ledger_list_unlink(vn_ledger *l, vn_ledger_list *list, vn_record *r);
+
+#endif

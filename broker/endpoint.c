@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Endpoint - opened by -l or by the first worker that asks, shared by all that ask for the same
+ *
+ * A worker asks with a URL, whose host it has resolved itself (so no name server can stop the broker), or with
+ * the NAME of an -l. Two URLs are the same endpoint if they mean the same address; port 0 is a port of the
+ * system's choosing, one for all that ask for port 0 of that address. An endpoint stays open while its workers
+ * are restarted; it closes when the last one that asked for it says so and -l does not name it.
+ */
+#include "broker/endpoint.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "broker/debt.h"
+#include "broker/socket.h"
+
+#define ACCEPT_BATCH 64
+#define PAUSE        (100 * VN_MS)
+
+static void endpoint_accept(vn_watch *w, uint32_t events);
+
+static void
+endpoint_resume(vn_timer *t)
+{
+	vn_broker_endpoint *e =
+		(vn_broker_endpoint *)(void *)((char *)t - offsetof(vn_broker_endpoint, pause));
+
+	if (vn_watch_add(e->broker->hub->poller, &e->watch, e->fd, EPOLLIN, endpoint_accept) < 0)
+		vn_wheel_arm(e->broker->hub->wheel, t, e->broker->hub->now + PAUSE);
+}
+
+/* No descriptor or no memory: not a spin, a pause. */
+static void
+endpoint_pause(vn_broker_endpoint *e, int rc)
+{
+	vn_broker *b = e->broker;
+
+	e->n_refused++;
+	vn_log(b->hub, LOG_WARNING,
+		"%s: cannot accept (%s) with %u connections open; trying again in 100 ms, raise "
+		"the "
+		"descriptor limit (ulimit -n) if this stays",
+		e->url, vn_strerror(rc), b->ledger->n_used);
+	vn_watch_remove(b->hub->poller, &e->watch);
+	vn_wheel_arm(b->hub->wheel, &e->pause, b->hub->now + PAUSE);
+}
+
+static int
+accept_one(vn_broker_endpoint *e)
+{
+	struct sockaddr_storage sa = {0};
+	socklen_t len = sizeof sa;
+	const vn_sys *sys = e->broker->hub->sys;
+	int fd = sys->accept(sys, e->fd, (struct sockaddr *)(void *)&sa, &len);
+
+	return fd < 0 ? fd : vn_socket_open(e->broker, e, fd, &sa);
+}
+
+static void
+endpoint_accept(vn_watch *w, uint32_t events)
+{
+	vn_broker_endpoint *e =
+		(vn_broker_endpoint *)(void *)((char *)w - offsetof(vn_broker_endpoint, watch));
+	int rc = 0;
+
+	(void)events;
+	for (int i = 0; i < ACCEPT_BATCH && rc != -EAGAIN; i++) {
+		rc = accept_one(e);
+		if (rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -ENOBUFS ||
+			rc == -ENOSPC) {
+			endpoint_pause(e, rc);
+			return;
+		}
+	}
+}
+
+static vn_broker_endpoint *
+endpoint_new(vn_broker *b, const char *url, const char *name)
+{
+	vn_broker_endpoint *e;
+
+	if (b->n_endpoints == VN_MAX_ENDPOINTS)
+		return NULL;
+	e = calloc(1, sizeof *e);
+	if (!e)
+		return NULL;
+	e->broker = b;
+	e->fd = -1;
+	e->watch.fd = -1;
+	e->asked = strdup(url);
+	e->name = name ? strdup(name) : NULL;
+	e->pause.fire = endpoint_resume;
+	e->index = (uint16_t)b->n_endpoints;
+	return e;
+}
+
+static vn_broker_endpoint *
+endpoint_free(vn_broker_endpoint *e)
+{
+	if (!e)
+		return NULL;
+	free(e->asked);
+	free(e->name);
+	free(e);
+	return NULL;
+}
+
+/* Binds, listens and waits for connections; 0 or a negative errno, having said why. */
+static int
+endpoint_open(vn_broker_endpoint *e)
+{
+	vn_broker *b = e->broker;
+	char why[256];
+	int rc = e->fd = vn_endpoint_listen(&e->endpoint, why);
+
+	if (rc < 0) {
+		vn_log(b->hub, LOG_ERR, "%s: cannot listen: %s", e->asked, why);
+		return rc;
+	}
+	rc = vn_watch_add(b->hub->poller, &e->watch, e->fd, EPOLLIN, endpoint_accept);
+	if (rc < 0) {
+		close(e->fd);
+		e->fd = -1;
+		return rc;
+	}
+	vn_endpoint_name(e->fd, e->url);
+	return 0;
+}
+
+static void
+endpoint_shut(vn_broker_endpoint *e)
+{
+	if (e->fd < 0)
+		return;
+	vn_wheel_disarm(e->broker->hub->wheel, &e->pause);
+	vn_watch_remove(e->broker->hub->poller, &e->watch);
+	close(e->fd);
+	e->fd = -1;
+	vn_endpoint_unlink(&e->endpoint);
+}
+
+static void
+endpoint_add(vn_broker *b, vn_broker_endpoint *e)
+{
+	e->used = true;
+	b->endpoints[b->n_endpoints++] = e;
+}
+
+/* What the program ends with when a socket cannot be had. */
+int
+vn_endpoint_exit_code(int rc)
+{
+	switch (rc) {
+	case -EACCES:
+	case -EPERM:
+		return VN_EXIT_PERMISSION;
+	case -EINVAL:
+	case -ENOENT:
+		return VN_EXIT_CONFIG;
+	default:
+		return VN_EXIT_SYSTEM;
+	}
+}
+
+static int
+open_fixed(vn_broker *b, const vn_listen_option *option)
+{
+	vn_broker_endpoint *e = endpoint_new(b, option->url, option->name);
+	char why[256];
+	int rc;
+
+	if (!e)
+		return VN_EXIT_SYSTEM;
+	rc = vn_endpoint_parse(&e->endpoint, option->url, why);
+	if (rc < 0)
+		vn_log(b->hub, LOG_ERR, "%s: cannot listen: %s", option->url, why);
+	else
+		rc = endpoint_open(e);
+	if (rc < 0) {
+		endpoint_free(e);
+		return vn_endpoint_exit_code(rc);
+	}
+	/* Nobody accepts before a worker is there to say how. */
+	vn_watch_remove(b->hub->poller, &e->watch);
+	e->fixed = true;
+	endpoint_add(b, e);
+	return 0;
+}
+
+/**
+ * vn_endpoints_open_fixed() - bind what -l asks for
+ *
+ * Return: 0, or the exit code of the program, having said why.
+ */
+int
+vn_endpoints_open_fixed(vn_broker *b)
+{
+	for (uint32_t i = 0; i < b->config->n_listens; i++) {
+		int code = open_fixed(b, &b->config->listens[i]);
+
+		if (code)
+			return code;
+	}
+	return 0;
+}
+
+static bool
+same_address(const vn_endpoint *a, const vn_endpoint *other)
+{
+	return a->sa_len == other->sa_len && memcmp(&a->sa, &other->sa, a->sa_len) == 0;
+}
+
+static vn_broker_endpoint *
+find_named(vn_broker *b, const char *name)
+{
+	for (uint32_t i = 0; i < b->n_endpoints; i++)
+		if (b->endpoints[i]->used && b->endpoints[i]->name &&
+			strcmp(b->endpoints[i]->name, name) == 0)
+			return b->endpoints[i];
+	return NULL;
+}
+
+static vn_broker_endpoint *
+find_address(vn_broker *b, const vn_endpoint *endpoint)
+{
+	for (uint32_t i = 0; i < b->n_endpoints; i++)
+		if (b->endpoints[i]->used && same_address(&b->endpoints[i]->endpoint, endpoint))
+			return b->endpoints[i];
+	return NULL;
+}
+
+/* An index that was closed is used again when its last connection is gone. */
+static void
+endpoint_place(vn_broker *b, vn_broker_endpoint *e)
+{
+	for (uint32_t i = 0; i < b->n_endpoints; i++)
+		if (!b->endpoints[i]->used && b->endpoints[i]->n_conns == 0) {
+			e->index = (uint16_t)i;
+			endpoint_free(b->endpoints[i]);
+			b->endpoints[i] = e;
+			e->used = true;
+			return;
+		}
+	endpoint_add(b, e);
+}
+
+/* The endpoint that a worker's URL or name means; opened if it must be. Else NULL and a negative errno. */
+static vn_broker_endpoint *
+endpoint_find(vn_broker *b, const char *url, int *rc)
+{
+	vn_broker_endpoint *e = find_named(b, url);
+	vn_endpoint endpoint;
+	char why[256];
+
+	if (e)
+		return e;
+	*rc = vn_endpoint_parse_numeric(&endpoint, url, why);
+	if (*rc < 0) {
+		vn_log(b->hub, LOG_ERR, "%.200s: cannot listen: %s; or name it with -l NAME=URL",
+			url, why);
+		return NULL;
+	}
+	e = find_address(b, &endpoint);
+	if (e)
+		return e;
+	e = endpoint_new(b, url, NULL);
+	*rc = e ? 0 : -EMFILE;
+	if (e) {
+		e->endpoint = endpoint;
+		*rc = endpoint_open(e);
+	}
+	if (*rc < 0)
+		return endpoint_free(e);
+	endpoint_place(b, e);
+	return e;
+}
+
+/**
+ * vn_endpoint_ask() - a worker wants the connections of an endpoint; it is owed an answer
+ */
+void
+vn_endpoint_ask(vn_broker *b, vn_worker *w, uint16_t number, const char *url, bool resumable)
+{
+	vn_worker_listener *l = &w->listeners[number];
+	int rc = 0;
+	vn_broker_endpoint *e = endpoint_find(b, url, &rc);
+
+	*l = (vn_worker_listener){
+		.used = true, .resumable = resumable, .block = VN_NO_BLOCK, .error = -rc};
+	l->answer_owed = true;
+	w->n_answers_owed++;
+	vn_worker_heat(w);
+	if (!e) {
+		b->last_listen_error = rc;
+		return;
+	}
+	l->endpoint = e->index;
+	e->resumable = resumable;
+	w->listener_of[e->index] = number;
+	if (e->watch.fd < 0 && !e->disabled && b->phase < VN_PHASE_DRAINING &&
+		!vn_timer_armed(&e->pause))
+		vn_watch_add(b->hub->poller, &e->watch, e->fd, EPOLLIN, endpoint_accept);
+}
+
+static bool
+endpoint_is_wanted(const vn_broker *b, const vn_broker_endpoint *e)
+{
+	for (uint32_t i = 1; i <= b->n_slots; i++)
+		if (b->workers[i] && b->workers[i]->listener_of[e->index] != VN_NO_LISTENER)
+			return true;
+	return e->fixed;
+}
+
+/**
+ * vn_endpoint_unask() - a worker wants no more connections of an endpoint
+ */
+void
+vn_endpoint_unask(vn_broker *b, vn_worker *w, uint16_t number)
+{
+	vn_worker_listener *l = &w->listeners[number];
+
+	l->used = false;
+	if (l->answer_owed)
+		w->n_answers_owed--;
+	l->answer_owed = false;
+	if (l->block != VN_NO_BLOCK)
+		vn_block_free(w->link.blocks, l->block);
+	l->block = VN_NO_BLOCK;
+	if (l->error)
+		return;
+	w->listener_of[l->endpoint] = VN_NO_LISTENER;
+	if (!endpoint_is_wanted(b, b->endpoints[l->endpoint]) && b->phase < VN_PHASE_DRAINING) {
+		endpoint_shut(b->endpoints[l->endpoint]);
+		b->endpoints[l->endpoint]->used = false;
+	}
+}
+
+/* The worker is gone: what it asked for stays open for its successor. */
+void
+vn_endpoint_forget_worker(vn_broker *b, vn_worker *w)
+{
+	(void)b;
+	for (uint32_t i = 0; i <= VN_MAX_LISTENER; i++)
+		w->listeners[i] = (vn_worker_listener){.block = VN_NO_BLOCK};
+	for (uint32_t i = 0; i < VN_MAX_ENDPOINTS; i++)
+		w->listener_of[i] = VN_NO_LISTENER;
+	w->n_answers_owed = 0;
+}
+
+void
+vn_endpoints_disarm(vn_broker *b)
+{
+	for (uint32_t i = 0; i < b->n_endpoints; i++)
+		endpoint_shut(b->endpoints[i]);
+}
+
+void
+vn_endpoints_close(vn_broker *b)
+{
+	vn_endpoints_disarm(b);
+	for (uint32_t i = 0; i < b->n_endpoints; i++)
+		b->endpoints[i] = endpoint_free(b->endpoints[i]);
+	b->n_endpoints = 0;
+}

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Intake - take descriptors off a worker's lane, believe nothing, act
+ *
+ * Descriptors are copied, their shape is checked (vn_desc_check), the slots are given back, then each one is
+ * acted upon. What is checked here is what needs the connection: that it exists, that the worker has it, and
+ * that its positions go on from where they stood. A generation that is over is no violation, because the
+ * descriptor may have crossed a REVOKED: it is counted and ignored, but for a CLOSE, which is honoured while
+ * nobody else has the connection. Anything else that cannot come from an honest worker kills it.
+ *
+ * A drain of a dead worker honours the same descriptors but the requests (LISTEN, UNLISTEN, READY): output is
+ * chained and nothing is sent, so that settling can withdraw what was not committed.
+ */
+#include "broker/intake.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "broker/debt.h"
+#include "broker/dispatch.h"
+#include "broker/endpoint.h"
+#include "broker/socket.h"
+#include "broker/worker.h"
+
+#define BATCH 64
+
+/* The connection of a descriptor, if this worker has it; else NULL, having said what that means. */
+static vn_record *
+record_of(vn_broker *b, vn_worker *w, const vn_desc *d, const char **bad)
+{
+	vn_record *r;
+
+	if (d->conn >= b->ledger->high) {
+		*bad = "conn";
+		return NULL;
+	}
+	r = vn_record_at(b->ledger, d->conn);
+	if ((int32_t)(d->gen - r->gen) > 0) {
+		*bad = "gen";
+		return NULL;
+	}
+	if (d->gen == r->gen && (r->worker != w->slot || r->incarnation != w->incarnation)) {
+		*bad = "conn";
+		return NULL;
+	}
+	if (d->gen == r->gen && (r->flags & VN_R_ATTACHED))
+		return r;
+	/* The handler closed it while it was being taken back, and nobody has it yet: the client spoke first. */
+	if (d->kind == VN_KIND_CLOSE && d->gen == r->gen && (r->flags & VN_R_USED) && r->fd >= 0 &&
+		vn_record_at_rest(r) && !(r->flags & VN_R_CLOSED))
+		vn_socket_close(b, r);
+	else
+		b->n_stale_messages++;
+	return NULL;
+}
+
+/* Input up to `to` is used up: its blocks are ours again. */
+static const char *
+take_ack(vn_broker *b, vn_worker *w, vn_record *r, uint64_t to, bool commit)
+{
+	if (to < r->acked || to > r->delivered)
+		return "report";
+	if (to > r->acked) {
+		vn_ledger *l = b->ledger;
+		uint32_t ref;
+
+		r->acked = to;
+		while ((ref = vn_chain_pop(&r->in, l->in_table, to)) != VN_NO_BLOCK) {
+			uint32_t block = ref - vn_ref(b, w->slot, 0);
+
+			r->in.charge -= vn_block_size(w->link.blocks, block);
+			vn_block_free(w->link.blocks, block);
+		}
+	}
+	r->flags &= ~(uint32_t)VN_R_NEED_INPUT;
+	if (commit) {
+		w->n_requests++;
+		b->n_requests++;
+		w->served = true;
+		r->committed = to;
+		r->queued_c = r->queued;
+	}
+	if (r->acked == r->delivered) {
+		vn_dispatch_calm(b, w, r);
+		r->rest_since = vn_broker_ms(b);
+	}
+	return NULL;
+}
+
+/* After an acknowledgement there may be room for what waits in the socket. */
+static void
+read_on(vn_broker *b, vn_worker *w, vn_record *r)
+{
+	if ((r->flags & (VN_R_READABLE | VN_R_ENDED)) == VN_R_READABLE && r->fd >= 0)
+		vn_debt_add(b, w, r, VN_D_DATA);
+	else if (b->phase >= VN_PHASE_DRAINING)
+		vn_broker_stop_record(b, r);
+}
+
+static const char *
+take_send(vn_broker *b, vn_worker *w, vn_record *r, const vn_desc *d)
+{
+	vn_chain_link *table = b->ledger->out_table;
+	uint32_t ref = vn_ref(b, w->slot, d->block);
+
+	if (r->flags & (VN_R_SHUT | VN_R_CLOSED))
+		return "kind";
+	if (d->pos != r->queued)
+		return "pos";
+	if (r->queued + d->len - r->sent > 2ull * b->config->window + VN_BLOCK_MAX)
+		return "len";
+	if (table[ref].fill && (r->out.last != ref || table[ref].fill != d->offset))
+		return "block";
+	r->queued += d->len;
+	if (r->flags & VN_R_RESET) {
+		r->sent = r->queued; /* nobody is there to get it */
+		return NULL;
+	}
+	if (table[ref].fill)
+		vn_chain_extend(&r->out, table, d->len);
+	else
+		vn_chain_push(&r->out, table, ref, d->offset + d->len, r->queued);
+	w->bytes_out += d->len;
+	return NULL;
+}
+
+/* The handler is done with it: all input is used up and committed, all output is. */
+static const char *
+take_close(vn_broker *b, vn_worker *w, vn_record *r, const vn_desc *d)
+{
+	const char *bad;
+
+	if (r->flags & VN_R_CLOSED)
+		return "kind";
+	if (d->pos != r->queued)
+		return "pos";
+	bad = take_ack(b, w, r, r->delivered, true);
+	if (bad)
+		return bad;
+	r->flags |= VN_R_CLOSED;
+	r->debts &= (uint16_t) ~(VN_D_DATA | VN_D_END | VN_D_RESET | VN_D_FULL);
+	vn_dispatch_unwait(b, r);
+	if (d->flags & VN_ABORT)
+		vn_socket_reset(b, r, VN_RESET_BY_HANDLER);
+	return NULL;
+}
+
+/* A dead worker's connections are closed by settling; a live one's now. */
+static void
+act_on_close(vn_broker *b, vn_worker *w, vn_record *r)
+{
+	if (r->fd >= 0)
+		vn_socket_close(b, r);
+	else
+		vn_debt_add(b, w, r, VN_D_FINAL);
+}
+
+static const char *
+take_shutdown(vn_record *r, const vn_desc *d)
+{
+	if (r->flags & (VN_R_SHUT | VN_R_CLOSED))
+		return "kind";
+	if (d->pos != r->queued)
+		return "pos";
+	r->flags |= VN_R_SHUT;
+	r->queued_c = r->queued;
+	return NULL;
+}
+
+/* What changes positions; the same for the living and the dead. */
+static const char *
+take_positions(vn_broker *b, vn_worker *w, vn_record *r, const vn_desc *d)
+{
+	const char *bad = NULL;
+
+	switch (d->kind) {
+	case VN_KIND_SEND:
+		bad = take_send(b, w, r, d);
+		if (!bad && (d->flags & VN_ACK))
+			bad = take_ack(b, w, r, d->report, d->flags & VN_COMMIT);
+		return bad;
+	case VN_KIND_ACK:
+		return take_ack(b, w, r, d->report, d->flags & VN_COMMIT);
+	case VN_KIND_SHUTDOWN:
+		return take_shutdown(r, d);
+	case VN_KIND_CLOSE:
+		return take_close(b, w, r, d);
+	case VN_KIND_NEED:
+	case VN_KIND_NEED_INPUT:
+		return NULL;
+	default:
+		return "kind"; /* RELEASED: nobody asked */
+	}
+}
+
+/* A read waits with input un-acknowledged: if no more fits, it must know. */
+static void
+act_on_need_input(vn_broker *b, vn_worker *w, vn_record *r)
+{
+	r->flags |= VN_R_NEED_INPUT;
+	if (r->flags & VN_R_READABLE)
+		vn_debt_add(b, w, r, VN_D_DATA);
+}
+
+static void
+act_on_need(vn_broker *b, vn_worker *w, vn_record *r)
+{
+	r->flags |= VN_R_NEED;
+	if (r->sent > r->reported)
+		vn_debt_add(b, w, r, VN_D_SENT);
+}
+
+/* What a live worker expects to happen now. */
+static void
+act(vn_broker *b, vn_worker *w, vn_record *r, const vn_desc *d)
+{
+	switch (d->kind) {
+	case VN_KIND_SEND:
+		vn_socket_want_output(b, r);
+		break;
+	case VN_KIND_SHUTDOWN:
+		vn_socket_shut(b, r);
+		return;
+	case VN_KIND_CLOSE:
+		act_on_close(b, w, r);
+		return;
+	case VN_KIND_NEED:
+		act_on_need(b, w, r);
+		return;
+	case VN_KIND_NEED_INPUT:
+		act_on_need_input(b, w, r);
+		return;
+	default:
+		break;
+	}
+	read_on(b, w, r);
+}
+
+static const char *
+take_listen(vn_broker *b, vn_worker *w, const vn_desc *d)
+{
+	char url[VN_URL_MAX];
+
+	if (d->len >= sizeof url)
+		return "len";
+	if (w->listeners[d->arg].used)
+		return "arg";
+	vn_area_read(&w->link.peer, d->block, d->offset, url, d->len);
+	url[d->len] = '\0';
+	vn_endpoint_ask(b, w, d->arg, url, d->flags & VN_RESUME);
+	return NULL;
+}
+
+/* What is about the worker as such. */
+static const char *
+take_request(vn_broker *b, vn_worker *w, const vn_desc *d)
+{
+	switch (d->kind) {
+	case VN_KIND_LISTEN:
+		return take_listen(b, w, d);
+	case VN_KIND_UNLISTEN:
+		if (!w->listeners[d->arg].used)
+			return "arg";
+		vn_endpoint_unask(b, w, d->arg);
+		return NULL;
+	default:
+		if (w->was_ready)
+			return "kind";
+		vn_worker_on_ready(w);
+		return NULL;
+	}
+}
+
+static bool
+is_request(const vn_desc *d)
+{
+	return d->kind == VN_KIND_LISTEN || d->kind == VN_KIND_UNLISTEN || d->kind == VN_KIND_READY;
+}
+
+/* One descriptor of a worker; the name of the field that cannot be. */
+static const char *
+take_one(vn_broker *b, vn_worker *w, const vn_desc *d, bool alive)
+{
+	const char *bad = vn_desc_check(d, true, w->link.geometry.area_bytes);
+	vn_record *r;
+
+	if (bad)
+		return bad;
+	if (is_request(d))
+		return alive ? take_request(b, w, d) : NULL;
+	r = record_of(b, w, d, &bad);
+	if (!r)
+		return bad;
+	bad = take_positions(b, w, r, d);
+	if (!bad && alive)
+		act(b, w, r, d);
+	return bad;
+}
+
+/**
+ * vn_intake_take() - take what a worker has published, up to a batch
+ *
+ * Return: true if there may be more at once.
+ */
+bool
+vn_intake_take(vn_broker *b, vn_worker *w)
+{
+	vn_desc batch[BATCH];
+	int n;
+
+	if (!w->linked || w->broken)
+		return false;
+	n = vn_lane_rx_take(&w->link.rx, batch, BATCH);
+	if (n < 0) {
+		vn_worker_violation(w, "tail", NULL);
+		return false;
+	}
+	if (n == 0)
+		return false;
+	vn_link_release(&w->link);
+	for (int i = 0; i < n && !w->broken; i++) {
+		const char *bad = take_one(b, w, &batch[i], true);
+
+		if (bad)
+			vn_worker_violation(w, bad, &batch[i]);
+	}
+	return n == BATCH && !w->broken;
+}
+
+/**
+ * vn_intake_drain() - take everything that a dead worker has published
+ *
+ * Its tail is loaded once; a lane that was found to lie is not read past the bad descriptor.
+ */
+void
+vn_intake_drain(vn_broker *b, vn_worker *w)
+{
+	vn_desc batch[BATCH];
+	int n;
+
+	while (w->linked && !w->broken && (n = vn_lane_rx_take(&w->link.rx, batch, BATCH)) != 0) {
+		if (n < 0) {
+			vn_worker_violation(w, "tail", NULL);
+			return;
+		}
+		for (int i = 0; i < n && !w->broken; i++) {
+			const char *bad = take_one(b, w, &batch[i], false);
+
+			if (bad)
+				vn_worker_violation(w, bad, &batch[i]);
+		}
+	}
+}

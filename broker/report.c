@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Report - where the shown values come from
+ *
+ * The tables of columns are promises to scripts: names are added, at the end, and never changed. Each function
+ * fills one row, in the order of its table.
+ */
+#include "broker/report.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define COLUMNS(...)                                                                               \
+	{sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *), {__VA_ARGS__}}
+
+static uint64_t
+seconds_since(const vn_broker *b, vn_time at)
+{
+	return b->hub->now > at ? (uint64_t)((b->hub->now - at) / VN_SEC) : 0;
+}
+
+static const char *
+endpoint_name(const vn_broker_endpoint *e)
+{
+	return e->name ? e->name : e->asked;
+}
+
+/* info */
+
+static const vn_columns info_columns = COLUMNS("name", "version", "pid", "phase", "uptime_seconds",
+	"control", "program", "workers", "workers_ready", "listeners", "conns", "accepted_total",
+	"closed_total", "requests_total", "received_bytes_total", "sent_bytes_total",
+	"deaths_total", "violations_total", "stale_messages_total", "output_lines_dropped_total",
+	"ledger_memory_bytes", "resets_total.by_handler", "resets_total.worker_died",
+	"resets_total.queue_timeout", "resets_total.no_blocks", "resets_total.stopping",
+	"resets_total.limit");
+
+static uint64_t
+ledger_memory(const vn_ledger *l)
+{
+	struct stat st;
+
+	return l && fstat(l->fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+}
+
+static uint32_t
+count_listeners(const vn_broker *b)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < b->n_endpoints; i++)
+		n += b->endpoints[i] && b->endpoints[i]->used;
+	return n;
+}
+
+static void
+info_who(const vn_broker *b, vn_row *row)
+{
+	vn_row_text(row, "%s", b->config->name);
+	vn_row_text(row, "%s", VN_VERSION);
+	vn_row_number(row, (uint64_t)getpid());
+	vn_row_text(row, "%s", vn_phase_name(b->phase));
+	vn_row_number(row, seconds_since(b, b->started));
+	vn_row_text(row, "%s", b->config->control_path);
+	vn_row_text(row, "%s", b->config->program[0]);
+	vn_row_number(row, b->n_slots);
+	vn_row_number(row, b->n_ready);
+	vn_row_number(row, count_listeners(b));
+	vn_row_number(row, b->ledger ? b->ledger->n_used : 0);
+}
+
+static void
+info_counters(const vn_broker *b, vn_row *row)
+{
+	vn_row_number(row, b->n_accepted);
+	vn_row_number(row, b->n_closed);
+	vn_row_number(row, b->n_requests);
+	vn_row_number(row, b->bytes_in);
+	vn_row_number(row, b->bytes_out);
+	vn_row_number(row, b->n_deaths);
+	vn_row_number(row, b->n_violations);
+	vn_row_number(row, b->n_stale_messages);
+	vn_row_number(row, b->n_output_lines_dropped);
+	vn_row_number(row, ledger_memory(b->ledger));
+	for (int i = 0; i < VN_N_RESET_REASONS; i++)
+		vn_row_number(row, b->n_resets[i]);
+}
+
+static vn_query_step
+info_next(vn_query *q, vn_row *row)
+{
+	if (q->cursor++ > 0)
+		return VN_QUERY_END;
+	info_who(q->broker, row);
+	info_counters(q->broker, row);
+	return VN_QUERY_ROW;
+}
+
+/* workers */
+
+static const vn_columns worker_columns = COLUMNS("id", "pid", "state", "uptime_seconds", "conns",
+	"busy", "requests_total", "bytes_in_total", "bytes_out_total", "restarts", "violations",
+	"last_death");
+
+static void
+worker_row(const vn_broker *b, const vn_worker *w, vn_row *row)
+{
+	bool runs = w->state != VN_WORKER_NONE;
+
+	vn_row_text(row, "%u.%u", (unsigned)w->slot, (unsigned)w->incarnation);
+	if (runs)
+		vn_row_number(row, (uint64_t)w->pid);
+	else
+		vn_row_none(row);
+	vn_row_text(row, "%s", vn_worker_state_name(w));
+	vn_row_number(row, runs ? seconds_since(b, w->started) : 0);
+	vn_row_number(row, w->n_attached);
+	vn_row_number(row, w->n_busy);
+	vn_row_number(row, w->n_requests);
+	vn_row_number(row, w->bytes_in);
+	vn_row_number(row, w->bytes_out);
+	vn_row_number(row, w->n_restarts);
+	vn_row_number(row, w->n_violations);
+	vn_row_text(row, "%s", w->last_death);
+}
+
+/* Slots are numbered from 1. */
+static vn_query_step
+workers_next(vn_query *q, vn_row *row)
+{
+	const vn_worker *w;
+
+	if (q->cursor >= q->broker->n_slots)
+		return VN_QUERY_END;
+	w = q->broker->workers[++q->cursor];
+	if (!w)
+		return VN_QUERY_SKIP;
+	worker_row(q->broker, w, row);
+	return VN_QUERY_ROW;
+}
+
+/* listeners */
+
+static const vn_columns listener_columns = COLUMNS("name", "url", "resumable", "state", "conns",
+	"accepted_total", "refused_total", "workers");
+
+static uint32_t
+count_askers(const vn_broker *b, const vn_broker_endpoint *e)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 1; i <= b->n_slots; i++) {
+		const vn_worker *w = b->workers[i];
+
+		n += w && w->state == VN_WORKER_READY && w->listener_of[e->index] != VN_NO_LISTENER;
+	}
+	return n;
+}
+
+static void
+listener_row(const vn_broker *b, const vn_broker_endpoint *e, vn_row *row)
+{
+	vn_row_text(row, "%s", endpoint_name(e));
+	vn_row_text(row, "%s", e->url);
+	vn_row_flag(row, e->resumable);
+	vn_row_text(row, "%s", e->disabled ? "disabled" : "open");
+	vn_row_number(row, e->n_conns);
+	vn_row_number(row, e->n_accepted);
+	vn_row_number(row, e->n_refused);
+	vn_row_number(row, count_askers(b, e));
+}
+
+static vn_query_step
+listeners_next(vn_query *q, vn_row *row)
+{
+	const vn_broker_endpoint *e;
+
+	if (q->cursor >= q->broker->n_endpoints)
+		return VN_QUERY_END;
+	e = q->broker->endpoints[q->cursor++];
+	if (!e || !e->used)
+		return VN_QUERY_SKIP;
+	listener_row(q->broker, e, row);
+	return VN_QUERY_ROW;
+}
+
+/* conns */
+
+static const vn_columns conn_columns = COLUMNS("id", "listener", "worker", "state", "peer",
+	"unacked_bytes", "unsent_bytes", "age_seconds", "bytes_in_total", "bytes_out_total",
+	"received", "delivered", "acked", "committed", "queued", "sent");
+
+static void
+peer_unix(const vn_desc_peer *peer, vn_row *row)
+{
+	uint32_t ids[2];
+
+	memcpy(ids, peer->addr, sizeof ids);
+	vn_row_text(row, "unix:%u/%u", (unsigned)ids[0], (unsigned)ids[1]);
+}
+
+static void
+peer_text(const vn_desc_peer *peer, vn_row *row)
+{
+	char host[INET6_ADDRSTRLEN] = "?", scope[16] = "";
+	unsigned int port = ntohs(peer->port);
+
+	if (peer->family == AF_UNIX) {
+		peer_unix(peer, row);
+		return;
+	}
+	inet_ntop(peer->family, peer->addr, host, sizeof host);
+	if (peer->scope)
+		snprintf(scope, sizeof scope, "%%%u", (unsigned)peer->scope);
+	if (peer->family == AF_INET6)
+		vn_row_text(row, "[%s%s]:%u", host, scope, port);
+	else
+		vn_row_text(row, "%s:%u", host, port);
+}
+
+static void
+conn_who(const vn_broker *b, const vn_record *r, vn_row *row)
+{
+	const vn_broker_endpoint *e =
+		r->endpoint < VN_MAX_ENDPOINTS ? b->endpoints[r->endpoint] : NULL;
+
+	vn_row_text(row, "%llu", (unsigned long long)r->id);
+	vn_row_text(row, "%s", e && e->used ? endpoint_name(e) : "");
+	if (r->flags & VN_R_ATTACHED)
+		vn_row_text(row, "%u.%u", (unsigned)r->worker, (unsigned)r->incarnation);
+	else
+		vn_row_none(row);
+	vn_row_text(row, "%s", vn_conn_state_name(r));
+	peer_text(&r->peer, row);
+}
+
+static void
+conn_row(const vn_broker *b, const vn_record *r, vn_row *row)
+{
+	uint32_t now = (uint32_t)(b->hub->now / VN_SEC);
+
+	conn_who(b, r, row);
+	vn_row_number(row, r->delivered - r->acked);
+	vn_row_number(row, r->queued - r->sent);
+	vn_row_number(row, now > r->opened ? now - r->opened : 0);
+	vn_row_number(row, r->bytes_in);
+	vn_row_number(row, r->bytes_out);
+	vn_row_number(row, r->received);
+	vn_row_number(row, r->delivered);
+	vn_row_number(row, r->acked);
+	vn_row_number(row, r->committed);
+	vn_row_number(row, r->queued);
+	vn_row_number(row, r->sent);
+}
+
+static bool
+conn_wanted(const vn_query *q, const vn_record *r)
+{
+	if (!(r->flags & VN_R_USED))
+		return false;
+	if (q->endpoint != VN_QUERY_ANY && q->endpoint != r->endpoint)
+		return false;
+	if (q->worker == VN_QUERY_ANY)
+		return true;
+	return (r->flags & VN_R_ATTACHED) && r->worker == q->worker &&
+	       (q->incarnation == VN_QUERY_ANY || r->incarnation == q->incarnation);
+}
+
+static vn_query_step
+conns_next(vn_query *q, vn_row *row)
+{
+	const vn_ledger *l = q->broker->ledger;
+	const vn_record *r;
+
+	if (!l || q->cursor >= l->high)
+		return VN_QUERY_END;
+	r = vn_record_at(l, q->cursor++);
+	if (!conn_wanted(q, r))
+		return VN_QUERY_SKIP;
+	conn_row(q->broker, r, row);
+	return VN_QUERY_ROW;
+}
+
+/* lanes */
+
+/* What only the other side knows is null: each lane has one writer. */
+static const vn_columns lane_columns = COLUMNS("worker", "direction", "slots", "used",
+	"flushes_total", "bells_total", "space_bells_total", "blocks_free_bytes", "area_bytes");
+
+static void
+lane_in(vn_link *l, vn_row *row)
+{
+	uint32_t slots = l->tx.mask + 1;
+
+	vn_row_number(row, slots);
+	vn_row_number(row, slots - vn_lane_tx_refresh(&l->tx) - vn_lane_tx_staged(&l->tx));
+	vn_row_number(row, l->tx.n_flushes);
+	vn_row_number(row, l->tx.n_bells);
+	vn_row_none(row);
+	vn_row_number(row, vn_blocks_available(l->blocks));
+	vn_row_number(row, l->own.geometry.area_bytes);
+}
+
+static void
+lane_out(const vn_worker *w, vn_link *l, vn_row *row)
+{
+	int pending = vn_lane_rx_pending(&l->rx);
+
+	vn_row_number(row, l->rx.mask + 1);
+	vn_row_number(row, pending > 0 ? l->rx.tail_seen - l->rx.next : 0);
+	vn_row_none(row);
+	vn_row_number(row, w->n_rung);
+	vn_row_number(row, l->rx.n_bells);
+	vn_row_none(row);
+	vn_row_number(row, l->peer.geometry.area_bytes);
+}
+
+/* Two rows for each worker that has a link. */
+static vn_query_step
+lanes_next(vn_query *q, vn_row *row)
+{
+	uint32_t slot = q->cursor / 2 + 1;
+	bool out = q->cursor % 2;
+	vn_worker *w;
+
+	if (slot > q->broker->n_slots)
+		return VN_QUERY_END;
+	q->cursor++;
+	w = q->broker->workers[slot];
+	if (!w || !w->linked || w->broken)
+		return VN_QUERY_SKIP;
+	vn_row_text(row, "%u.%u", (unsigned)w->slot, (unsigned)w->incarnation);
+	vn_row_text(row, "%s", out ? "out" : "in");
+	if (out)
+		lane_out(w, &w->link, row);
+	else
+		lane_in(&w->link, row);
+	return VN_QUERY_ROW;
+}
+
+/* Queries */
+
+#define CONNS_ARGUMENTS "[worker ID] [listener NAME] [limit N]"
+
+const vn_report vn_reports[] = {
+	{"info", "", "the broker itself", true, false, &info_columns, info_next},
+	{"workers", "", "worker processes", false, false, &worker_columns, workers_next},
+	{"listeners", "", "endpoints", false, false, &listener_columns, listeners_next},
+	{"conns", CONNS_ARGUMENTS, "connections", false, true, &conn_columns, conns_next},
+	{"lanes", "", "shared memory, one lane each way for each worker", false, false, &lane_columns,
+		lanes_next},
+};
+const size_t vn_n_reports = sizeof vn_reports / sizeof *vn_reports;
+
+static int
+number_parse(const char *text, uint64_t max, uint64_t *out)
+{
+	char *rest;
+
+	if (*text < '0' || *text > '9')
+		return -EINVAL;
+	errno = 0;
+	*out = strtoull(text, &rest, 10);
+	return errno || *rest || *out > max ? -EINVAL : 0;
+}
+
+/* "2" is slot 2, whoever is there; "2.7" its seventh incarnation. */
+static int
+query_worker(vn_query *q, const char *value, char why[static 256])
+{
+	char slot[16];
+	const char *dot = strchrnul(value, '.');
+	uint64_t n, incarnation = 0;
+
+	snprintf(slot, sizeof slot, "%.*s", (int)(dot - value), value);
+	if (number_parse(slot, VN_MAX_WORKERS, &n) < 0 ||
+		(*dot && number_parse(dot + 1, UINT32_MAX, &incarnation) < 0)) {
+		snprintf(why, 256, "a worker is called 2 or 2.7, not '%.60s'", value);
+		return -EINVAL;
+	}
+	if (n == 0 || n > q->broker->n_slots) {
+		snprintf(why, 256, "there is no worker %.60s; see show workers", value);
+		return -EINVAL;
+	}
+	q->worker = (int)n;
+	q->incarnation = *dot ? (int64_t)incarnation : VN_QUERY_ANY;
+	return 0;
+}
+
+static int
+query_listener(vn_query *q, const char *value, char why[static 256])
+{
+	for (uint32_t i = 0; i < q->broker->n_endpoints; i++) {
+		const vn_broker_endpoint *e = q->broker->endpoints[i];
+
+		if (e && e->used && (strcmp(endpoint_name(e), value) == 0 || strcmp(e->url, value) == 0)) {
+			q->endpoint = (int)i;
+			return 0;
+		}
+	}
+	snprintf(why, 256, "there is no listener '%.100s'; see show listeners", value);
+	return -EINVAL;
+}
+
+static int
+query_limit(vn_query *q, const char *value, char why[static 256])
+{
+	if (number_parse(value, UINT64_MAX, &q->limit) == 0)
+		return 0;
+	snprintf(why, 256, "limit wants a number, not '%.60s'", value);
+	return -EINVAL;
+}
+
+static int
+query_filter(vn_query *q, const char *name, const char *value, char why[static 256])
+{
+	static const struct {
+		const char *name;
+		int (*set)(vn_query *q, const char *value, char why[static 256]);
+	} filters[] = {
+		{"worker", query_worker}, {"listener", query_listener}, {"limit", query_limit}};
+
+	for (size_t i = 0; q->report->filters && i < sizeof filters / sizeof *filters; i++) {
+		if (strcmp(filters[i].name, name) != 0)
+			continue;
+		if (value)
+			return filters[i].set(q, value, why);
+		snprintf(why, 256, "show %s: %s wants a value", q->report->name, name);
+		return -EINVAL;
+	}
+	snprintf(why, 256, "show %s does not know '%.60s'; try help", q->report->name, name);
+	return -EINVAL;
+}
+
+static int
+query_report(vn_query *q, const char *name, char why[static 256])
+{
+	for (size_t i = 0; name && i < vn_n_reports; i++)
+		if (strcmp(vn_reports[i].name, name) == 0) {
+			q->report = &vn_reports[i];
+			return 0;
+		}
+	if (name)
+		snprintf(why, 256, "cannot show '%.60s'; try help", name);
+	else
+		snprintf(why, 256, "show what? try help");
+	return -EINVAL;
+}
+
+/**
+ * vn_query_init() - understand what follows "show"
+ * @words: the name of a report, filters, "json"
+ * @why:   a sentence when it fails
+ *
+ * Return: 0 or -EINVAL.
+ */
+int
+vn_query_init(vn_query *q, vn_broker *b, char **words, size_t n, char why[static 256])
+{
+	int rc;
+
+	*q = (vn_query){.broker = b,
+		.limit = UINT64_MAX,
+		.worker = VN_QUERY_ANY,
+		.incarnation = VN_QUERY_ANY,
+		.endpoint = VN_QUERY_ANY};
+	if (n > 1 && strcmp(words[n - 1], "json") == 0) {
+		q->json = true;
+		n--;
+	}
+	rc = query_report(q, n > 0 ? words[0] : NULL, why);
+	for (size_t i = 1; i < n && rc == 0; i += 2)
+		rc = query_filter(q, words[i], i + 1 < n ? words[i + 1] : NULL, why);
+	return rc;
+}
+
+/**
+ * vn_query_next() - look at one more thing
+ * @row: its values, when it is wanted
+ *
+ * Return: whether there is a row, or an end; anything may have changed since the last call.
+ */
+vn_query_step
+vn_query_next(vn_query *q, vn_row *row)
+{
+	vn_query_step step;
+
+	if (q->limit == 0)
+		return VN_QUERY_END;
+	vn_row_clear(row);
+	step = q->report->next(q, row);
+	assert(step != VN_QUERY_ROW || row->n == q->report->columns->n);
+	q->limit -= step == VN_QUERY_ROW;
+	return step;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Report - what `show` shows: one query, one row at a time
+ *
+ * A query keeps no pointer into what it goes through, only a cursor, so that whoever asks may wait between two
+ * rows as long as the client needs to read them, while connections and workers come and go.
+ */
+#ifndef VN_BROKER_REPORT_H
+#define VN_BROKER_REPORT_H
+
+#include "broker/broker.h"
+#include "broker/row.h"
+
+#define VN_QUERY_ANY (-1)
+
+typedef struct vn_report vn_report;
+
+typedef struct vn_query {
+	vn_broker *broker;
+	const vn_report *report;
+	bool json;
+	uint32_t cursor;
+	uint64_t limit;        /* rows still wanted */
+	int worker;            /* slot, or any */
+	int64_t incarnation;   /* or any */
+	int endpoint;          /* index, or any */
+} vn_query;
+
+typedef enum vn_query_step {
+	VN_QUERY_END,
+	VN_QUERY_SKIP, /* looked at one, it is not wanted */
+	VN_QUERY_ROW
+} vn_query_step;
+
+struct vn_report {
+	const char *name;
+	const char *arguments; /* for help */
+	const char *help;
+	bool single;  /* one thing: an object, not an array of them */
+	bool filters; /* takes worker, listener and limit */
+	const vn_columns *columns;
+	vn_query_step (*next)(vn_query *q, vn_row *row);
+};
+
+extern const vn_report vn_reports[];
+extern const size_t vn_n_reports;
+
+/* words: what follows "show"; -EINVAL and a sentence in why */
+int vn_query_init(vn_query *q, vn_broker *b, char **words, size_t n, char why[static 256]);
+vn_query_step vn_query_next(vn_query *q, vn_row *row);
+void vn_query_rewind(vn_query *q);
+
+#endif

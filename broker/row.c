@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Row - values, and how they are written down
+ */
+#include "broker/row.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "broker/log.h"
+
+#define WIDTH_MAX 40 /* what is longer pushes the rest of its line */
+
+static vn_value *
+row_next(vn_row *row)
+{
+	assert(row->n < VN_ROW_MAX);
+	return &row->values[row->n++];
+}
+
+/**
+ * vn_row_clear() - no values
+ */
+void
+vn_row_clear(vn_row *row)
+{
+	row->n = 0;
+	row->used = 0;
+}
+
+/**
+ * vn_row_none() - the next value is not known
+ */
+void
+vn_row_none(vn_row *row)
+{
+	*row_next(row) = (vn_value){.kind = VN_VALUE_NONE};
+}
+
+/**
+ * vn_row_number() - the next value is a number, in base units
+ */
+void
+vn_row_number(vn_row *row, uint64_t number)
+{
+	*row_next(row) = (vn_value){.kind = VN_VALUE_NUMBER, .number = number};
+}
+
+/**
+ * vn_row_flag() - the next value is true or false
+ */
+void
+vn_row_flag(vn_row *row, bool flag)
+{
+	*row_next(row) = (vn_value){.kind = VN_VALUE_FLAG, .number = flag};
+}
+
+/**
+ * vn_row_text() - the next value is a text; an empty one counts as none
+ * @format: of printf(3); cut when the row has no more room, control characters are replaced
+ */
+void
+vn_row_text(vn_row *row, const char *format, ...)
+{
+	char *text = row->room + row->used;
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof row->room - row->used, format, args);
+	va_end(args);
+	if (!*text) {
+		vn_row_none(row);
+		return;
+	}
+	vn_log_clean(text, strlen(text));
+	*row_next(row) = (vn_value){.kind = VN_VALUE_TEXT, .text = text};
+	row->used += (uint32_t)strlen(text);
+	row->used += row->used < sizeof row->room - 1; /* the last byte stays for ever empty texts */
+}
+
+static const char *
+value_text(const vn_value *v, char number[static 24])
+{
+	switch (v->kind) {
+	case VN_VALUE_NUMBER:
+		snprintf(number, 24, "%" PRIu64, v->number);
+		return number;
+	case VN_VALUE_FLAG:
+		return v->number ? "yes" : "no";
+	case VN_VALUE_TEXT:
+		return v->text;
+	default:
+		return "-";
+	}
+}
+
+/**
+ * vn_widths_measure() - make room for a row
+ */
+void
+vn_widths_measure(vn_widths *w, const vn_row *row)
+{
+	char number[24];
+
+	for (uint32_t i = 0; i < row->n; i++) {
+		size_t len = strlen(value_text(&row->values[i], number));
+
+		len = len < WIDTH_MAX ? len : WIDTH_MAX;
+		w->of[i] = len > w->of[i] ? (uint8_t)len : w->of[i];
+	}
+}
+
+/**
+ * vn_row_print() - one line of a table
+ * @out: at least VN_ROW_BYTES + VN_ROW_MAX * 42 bytes hold any row
+ *
+ * Return: the length of the line, with its newline; no blanks at its end.
+ */
+size_t
+vn_row_print(const vn_row *row, const vn_widths *w, char *out, size_t size)
+{
+	char number[24];
+	size_t len = 0;
+
+	for (uint32_t i = 0; i < row->n; i++) {
+		int width = i + 1 < row->n ? w->of[i] : 0;
+		int n = snprintf(out + len, size - len, "%s%-*s", i > 0 ? "  " : "", width,
+			value_text(&row->values[i], number));
+
+		if (n < 0 || (size_t)n >= size - len)
+			break;
+		len += (size_t)n;
+	}
+	len = len < size - 1 ? len : size - 1;
+	out[len++] = '\n';
+	return len;
+}
+
+/**
+ * vn_columns_row() - the names of the columns, as the first line of a table
+ */
+void
+vn_columns_row(const vn_columns *c, vn_row *row)
+{
+	vn_row_clear(row);
+	for (uint32_t i = 0; i < c->n; i++)
+		*row_next(row) = (vn_value){.kind = VN_VALUE_TEXT, .text = c->names[i]};
+}
+
+/* Paths can be anything, JSON is UTF-8: bytes that are not become '?'. */
+static json_t *
+json_text(const char *text)
+{
+	json_t *value = json_string(text);
+	char *copy;
+
+	if (value)
+		return value;
+	copy = strdup(text);
+	for (char *p = copy; p && *p; p++)
+		if ((unsigned char)*p >= 0x80)
+			*p = '?';
+	value = copy ? json_string(copy) : NULL;
+	free(copy);
+	return value;
+}
+
+static json_t *
+value_json(const vn_value *v)
+{
+	switch (v->kind) {
+	case VN_VALUE_NUMBER:
+		return json_integer((json_int_t)v->number);
+	case VN_VALUE_FLAG:
+		return json_boolean(v->number);
+	case VN_VALUE_TEXT:
+		return json_text(v->text);
+	default:
+		return json_null();
+	}
+}
+
+/* The object that a name with a dot belongs into, and the rest of the name. */
+static json_t *
+json_home(json_t *object, const char **name)
+{
+	const char *dot = strchr(*name, '.');
+	json_t *inner;
+	char outer[64];
+
+	if (!dot)
+		return object;
+	snprintf(outer, sizeof outer, "%.*s", (int)(dot - *name), *name);
+	inner = json_object_get(object, outer);
+	if (!inner) {
+		inner = json_object();
+		json_object_set_new(object, outer, inner);
+	}
+	*name = dot + 1;
+	return inner;
+}
+
+/**
+ * vn_row_json() - a row as a JSON object on one line
+ *
+ * Return: for free(), or NULL: out of memory.
+ */
+char *
+vn_row_json(const vn_row *row, const vn_columns *c)
+{
+	json_t *object = json_object();
+	char *text = NULL;
+	int rc = object ? 0 : -1;
+
+	for (uint32_t i = 0; i < row->n && rc == 0; i++) {
+		const char *name = c->names[i];
+		json_t *home = json_home(object, &name);
+
+		rc = json_object_set_new(home, name, value_json(&row->values[i]));
+	}
+	if (rc == 0)
+		text = json_dumps(object, 0);
+	json_decref(object);
+	return text;
+}

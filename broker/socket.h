@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Socket - the broker's end of a connection: receive into a lane, send out of one, close
+ */
+#ifndef VN_BROKER_SOCKET_H
+#define VN_BROKER_SOCKET_H
+
+#include "broker/broker.h"
+
+int vn_socket_open(vn_broker *b, vn_broker_endpoint *e, int fd, const struct sockaddr_storage *sa);
+void vn_socket_on_event(void *arg, uint32_t index, uint32_t gen, uint32_t events);
+void vn_socket_input(vn_broker *b, vn_record *r);
+void vn_socket_receive(vn_broker *b, vn_worker *w, vn_record *r);
+void vn_socket_want_output(vn_broker *b, vn_record *r);
+void vn_socket_outputs(vn_broker *b);
+void vn_socket_output(vn_broker *b, vn_record *r);
+void vn_socket_shut(vn_broker *b, vn_record *r);
+void vn_socket_close(vn_broker *b, vn_record *r);
+void vn_socket_reset(vn_broker *b, vn_record *r, vn_reset_reason reason);
+void vn_socket_doom(vn_broker *b, vn_record *r, vn_reset_reason reason);
+void vn_socket_final(vn_broker *b, vn_record *r);
+void vn_socket_linger_sweep(vn_broker *b);
+void vn_socket_unzombie(vn_broker *b, vn_record *r);
+void vn_socket_drop_output(vn_broker *b, vn_record *r);
+
+#endif

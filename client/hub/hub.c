@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Hub - the loop, and the hub's beginning and end
+ *
+ * The loop runs when a coroutine parks and nobody is ready, when the turn's budget is spent, and when a hook
+ * asked for a pause. What it does depends on why:
+ *
+ *	pause            the hooks only, then the turn goes on
+ *	budget spent     hooks, a poll that does not wait, clock, timers
+ *	nobody ready     hooks. If these made anybody ready: clock, timers, and the turn goes on without a poll.
+ *	                 If one was busy but nobody is ready: a poll that does not wait, clock, timers.
+ *	                 Otherwise the hooks are armed, and one poll waits until the next timer; clock, timers.
+ *
+ * So a pass has at most one system call for polling and one look at the clock, and a second look only where a
+ * poll is going to wait for a timer. The budget is filled by a poll: however busy the hooks are, every VN_TURN
+ * switches the poller has its turn.
+ */
+#include "client/hub/hub.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "client/hub/later.h"
+#include "client/hub/overflow.h"
+#include "client/hub/schedule.h"
+
+#define LOOP_STACK_BYTES 262144u
+#define LOOP_GUARD_BYTES 65536u /* a whole page, however large pages are */
+
+/**
+ * vn_hooks_turn() - the end of a turn, or a pause: all hooks work
+ * @h: hub
+ *
+ * Return: true if one of them may have more to do at once.
+ */
+bool
+vn_hooks_turn(vn_hub *h)
+{
+	bool busy = false;
+
+	for (vn_hook *k = h->hooks, *next; k; k = next) {
+		next = k->next;
+		busy |= k->turn(k);
+	}
+	return busy;
+}
+
+static bool
+hooks_arm(vn_hub *h)
+{
+	for (vn_hook *k = h->hooks, *next; k; k = next) {
+		next = k->next;
+		if (!k->arm(k))
+			return false;
+	}
+	return true;
+}
+
+static void
+poll_for(vn_hub *h, vn_time timeout)
+{
+	vn_poller_poll(h->poller, timeout);
+	h->budget = VN_TURN;
+}
+
+/* Nothing can ever wake those who wait. */
+static void
+deadlock(vn_hub *h)
+{
+	assert(h->all);
+	for (vn_co *co = h->all; co; co = co->all_next)
+		vn_co_cancel(co, -EDEADLK);
+}
+
+static void
+sleep_until(vn_hub *h, vn_time at)
+{
+	vn_time timeout = -1, before = h->now;
+	int n;
+
+	if (at != VN_NEVER || h->spin.limit) {
+		before = h->sys->now(h->sys);
+		timeout = at == VN_NEVER ? -1 : at > before ? at - before : 0;
+	}
+	if (timeout != 0 && !hooks_arm(h))
+		timeout = 0;
+	n = vn_poller_poll(h->poller, timeout);
+	h->budget = VN_TURN;
+	if (h->spin.limit && n > 0)
+		vn_spin_learn(&h->spin, h->sys->now(h->sys) - before);
+}
+
+static void
+rest(vn_hub *h)
+{
+	vn_time at = vn_wheel_next(h->wheel);
+
+	if (at == VN_NEVER && h->n_sources == 0)
+		deadlock(h);
+	else if (!vn_spin_run(&h->spin, h))
+		sleep_until(h, at);
+}
+
+static void
+turn(vn_hub *h)
+{
+	bool spent = h->ready_first != NULL;
+	bool busy = vn_hooks_turn(h);
+
+	h->n_turns++;
+	if (spent || (busy && !h->ready_first))
+		poll_for(h, 0);
+	else if (!h->ready_first)
+		rest(h);
+	h->now = h->sys->now(h->sys);
+	vn_wheel_advance(h->wheel, h->now);
+}
+
+/* Runs on a stack of its own, whenever a coroutine switches to it, and never ends. */
+static void
+loop_run(vn_hub *h)
+{
+	for (;;) {
+		bool paused = h->paused;
+
+		if (paused) {
+			h->paused = false;
+			h->budget += VN_TURN;
+		}
+		h->advancing = true;
+		if (paused && h->ready_first && h->budget > 0)
+			vn_hooks_turn(h);
+		else
+			turn(h);
+		h->advancing = false;
+		if (h->ready_first)
+			vn_co_switch(h, vn_ready_pop(h));
+	}
+}
+
+static VN_FIBER_SWITCH void
+loop_entry(vn_transfer t)
+{
+	vn_hub *h = ((vn_co *)t.data)->hub;
+
+	vn_co_arrive(h->loop, t);
+	if (h->dead)
+		vn_co_bury(h);
+	loop_run(h);
+	__builtin_trap();
+}
+
+static int
+loop_open(vn_hub *h)
+{
+	char *stack = mmap(NULL, LOOP_STACK_BYTES, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+	char *bottom = stack + LOOP_GUARD_BYTES;
+
+	if (stack == MAP_FAILED)
+		return -errno;
+	h->loop_stack = stack;
+	madvise(stack, LOOP_STACK_BYTES, MADV_NOHUGEPAGE);
+	mprotect(stack, LOOP_GUARD_BYTES, PROT_NONE);
+	h->loop = (vn_co *)(stack + LOOP_STACK_BYTES) - 1;
+	vn_co_init(h->loop, h, NULL, NULL);
+	vn_fiber_init(&h->loop->fiber, bottom, (size_t)((char *)h->loop - bottom));
+	h->loop->context = make_fcontext(h->loop, (size_t)((char *)h->loop - bottom), loop_entry);
+	return 0;
+}
+
+static void
+loop_close(vn_hub *h)
+{
+	if (!h->loop_stack)
+		return;
+	vn_fiber_deinit(&h->loop->fiber);
+	munmap(h->loop_stack, LOOP_STACK_BYTES);
+}
+
+/* A write to a closed socket or pipe is an error, not the end of the process; unless somebody decided. */
+static void
+pipe_signal_ignore(void)
+{
+	struct sigaction action;
+
+	if (sigaction(SIGPIPE, NULL, &action) < 0 || action.sa_flags & SA_SIGINFO || action.sa_handler != SIG_DFL)
+		return;
+	action.sa_handler = SIG_IGN;
+	sigaction(SIGPIPE, &action, NULL);
+}
+
+static vn_hub *
+hub_free(vn_hub *h)
+{
+	int error = errno;
+
+	while (h->owned) {
+		vn_owned *o = h->owned;
+
+		vn_hub_disown(o);
+		o->free(o);
+	}
+	vn_overflow_close(h->overflow);
+	loop_close(h);
+	vn_wheel_free(h->wheel);
+	vn_poller_free(h->poller);
+	vn_stacks_free(h->stacks);
+	free(h->main);
+	free(h);
+	errno = error;
+	return NULL;
+}
+
+/**
+ * vn_hub_open() - make a hub; the caller's stack becomes its main coroutine
+ * @sys: the system; lives longer
+ *
+ * Ignores SIGPIPE if that had its default action.
+ *
+ * Return: the hub, or NULL with errno set.
+ */
+vn_hub *
+vn_hub_open(const vn_sys *sys)
+{
+	vn_hub *h = calloc(1, sizeof *h);
+
+	if (!h)
+		return NULL;
+	h->sys = sys;
+	h->now = sys->now(sys);
+	h->budget = VN_TURN;
+	h->main = calloc(1, sizeof *h->main);
+	h->wheel = vn_wheel_new(h->now);
+	h->poller = vn_poller_new(sys);
+	h->stacks = vn_stacks_new();
+	h->overflow = vn_overflow_open(h);
+	if (!h->main || !h->wheel || !h->poller || !h->stacks || !h->overflow || loop_open(h) < 0)
+		return hub_free(h);
+	vn_co_init(h->main, h, NULL, NULL);
+	vn_fiber_init(&h->main->fiber, NULL, 0);
+	vn_co_link(h->main);
+	h->current = h->main;
+	vn_spin_init(&h->spin, vn_spin_processors());
+	pipe_signal_ignore();
+	return h;
+}
+
+/**
+ * vn_hub_close() - stop, wait until all coroutines are gone, free
+ * @h: hub or NULL
+ *
+ * A coroutine that takes no notice of -ECANCELED and never returns keeps this from returning; each million of
+ * its waits is logged.
+ *
+ * Caller: the main coroutine.
+ *
+ * Return: NULL.
+ */
+vn_hub *
+vn_hub_close(vn_hub *h)
+{
+	if (!h)
+		return NULL;
+	assert(h->current == h->main && !h->advancing);
+	vn_stop(h);
+	while (h->n_coroutines > 0)
+		vn_yield(h);
+	return hub_free(h);
+}
+
+/**
+ * vn_stop() - let every wait, present and future, return -ECANCELED
+ * @h: hub
+ *
+ * What was to be spawned later never runs. A wait that is decided stays decided.
+ *
+ * Caller: a coroutine or a callback of the loop; twice does no harm.
+ */
+void
+vn_stop(vn_hub *h)
+{
+	h->stopping = true;
+	vn_later_cancel_all(h);
+	for (vn_co *co = h->all; co; co = co->all_next)
+		vn_co_cancel(co, -ECANCELED);
+}
+
+/**
+ * vn_hub_hook() - let somebody work at the end of each turn
+ * @h: hub
+ * @k: both functions set; lives until it is unhooked
+ */
+void
+vn_hub_hook(vn_hub *h, vn_hook *k)
+{
+	vn_hook **last = &h->hooks;
+
+	while (*last)
+		last = &(*last)->next;
+	k->next = NULL;
+	*last = k;
+}
+
+/**
+ * vn_hub_unhook() - no longer
+ * @h: hub
+ * @k: hooked or not
+ */
+void
+vn_hub_unhook(vn_hub *h, vn_hook *k)
+{
+	for (vn_hook **link = &h->hooks; *link; link = &(*link)->next)
+		if (*link == k) {
+			*link = k->next;
+			return;
+		}
+}
+
+/**
+ * vn_hub_own() - let vn_hub_close() free something
+ * @h:    hub
+ * @o:    embedded in it
+ * @free: called when no coroutine is left
+ */
+void
+vn_hub_own(vn_hub *h, vn_owned *o, void (*free)(vn_owned *o))
+{
+	o->free = free;
+	o->next = h->owned;
+	o->link = &h->owned;
+	if (o->next)
+		o->next->link = &o->next;
+	h->owned = o;
+}
+
+/**
+ * vn_hub_disown() - its owner frees it
+ * @o: owned
+ */
+void
+vn_hub_disown(vn_owned *o)
+{
+	*o->link = o->next;
+	if (o->next)
+		o->next->link = o->link;
+}

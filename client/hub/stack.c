@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Stack - one arena of stacks
+ *
+ *	arena:  | guard | stack 0 | guard | stack 1 | ...  reserved without access, opened in steps as it is used
+ *
+ * What comes back is kept in two lists. `warm` is short, last in, first out: their memory is there, and most of
+ * it is in the cache. When it is full, the memory of a stack that comes back is given to the kernel and the
+ * stack is `cold`. So a burst leaves no memory behind, and the steady state after it pays nothing.
+ *
+ * Where the kernel has no light guards each guard page splits a mapping, of which a process has 65,530; the
+ * first GUARDS_SPLIT stacks get one then, and those above have none.
+ *
+ * The tops of stacks would all fall into one set of the first-level cache, which is indexed by the address
+ * within a page; so each top lies a few lines lower than its neighbour's.
+ */
+#include "client/hub/stack.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "client/hub/fiber.h"
+
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#else
+#define VALGRIND_STACK_REGISTER(bottom, top) 0
+#define VALGRIND_STACK_DEREGISTER(id)        ((void)(id))
+#define RUNNING_ON_VALGRIND                  0
+#endif
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
+
+#define WARM         64u
+#define STEP         64u          /* stacks that are opened at once */
+#define STACKS_MAX   (1u << 20)   /* 68 GiB of addresses */
+#define STACKS_WATCHED (1u << 14) /* under tools that keep books about each address */
+#define GUARDS_SPLIT 8192u
+
+struct vn_stacks {
+	uint32_t n_warm;
+	void *warm[WARM];
+	uint32_t n_cold, n_made, n_open, n_max;
+	uint32_t cold_room; /* at least n_made, so that giving back never fails */
+	void **cold;
+	char *arena;
+	size_t page, stride;
+	bool light_guards;
+	unsigned int *valgrind_ids; /* only under valgrind */
+};
+
+static bool
+arena_reserve(vn_stacks *s)
+{
+#if defined(VN_ASAN) || defined(VN_TSAN)
+	s->n_max = STACKS_WATCHED;
+#else
+	s->n_max = RUNNING_ON_VALGRIND ? STACKS_WATCHED : STACKS_MAX;
+#endif
+	for (; s->n_max >= STEP; s->n_max /= 2) {
+		s->arena = mmap(NULL, s->n_max * s->stride, PROT_NONE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+		if (s->arena != MAP_FAILED)
+			return true;
+	}
+	s->arena = NULL;
+	return false;
+}
+
+/**
+ * vn_stacks_new() - reserve an arena
+ *
+ * Takes as many addresses as it can get, a million stacks at most; memory is used only as stacks are.
+ *
+ * Return: the arena, or NULL with errno set.
+ */
+vn_stacks *
+vn_stacks_new(void)
+{
+	vn_stacks *s = calloc(1, sizeof *s);
+
+	if (!s)
+		return NULL;
+	s->page = (size_t)sysconf(_SC_PAGESIZE);
+	s->stride = VN_STACK_BYTES + s->page;
+	s->light_guards = true;
+	if (!arena_reserve(s))
+		return vn_stacks_free(s);
+	madvise(s->arena, s->n_max * s->stride, MADV_NOHUGEPAGE);
+	return s;
+}
+
+/**
+ * vn_stacks_free() - unmap all stacks
+ * @s: no stack of it runs any more; or NULL
+ *
+ * Return: NULL.
+ */
+vn_stacks *
+vn_stacks_free(vn_stacks *s)
+{
+	if (!s)
+		return NULL;
+	if (s->valgrind_ids)
+		for (uint32_t i = 0; i < s->n_made; i++)
+			VALGRIND_STACK_DEREGISTER(s->valgrind_ids[i]);
+	if (s->arena)
+		munmap(s->arena, s->n_max * s->stride);
+	free(s->valgrind_ids);
+	free(s->cold);
+	free(s);
+	return NULL;
+}
+
+static bool
+cold_grow(vn_stacks *s)
+{
+	uint32_t room = s->cold_room ? s->cold_room * 2 : STEP;
+	void **cold = realloc(s->cold, room * sizeof *cold);
+
+	if (!cold)
+		return false;
+	s->cold = cold;
+	if (RUNNING_ON_VALGRIND) {
+		unsigned int *ids = realloc(s->valgrind_ids, room * sizeof *ids);
+
+		if (!ids)
+			return false;
+		s->valgrind_ids = ids;
+	}
+	s->cold_room = room;
+	return true;
+}
+
+static bool
+arena_open(vn_stacks *s)
+{
+	uint32_t n = s->n_max - s->n_open < STEP ? s->n_max - s->n_open : STEP;
+
+	if (n == 0 || mprotect(s->arena + s->n_open * s->stride, n * s->stride, PROT_READ | PROT_WRITE) < 0)
+		return false;
+	s->n_open += n;
+	return true;
+}
+
+static bool
+guard_set(vn_stacks *s, char *guard)
+{
+	if (s->light_guards && madvise(guard, s->page, MADV_GUARD_INSTALL) == 0)
+		return true;
+	s->light_guards = false;
+	return s->n_made >= GUARDS_SPLIT || mprotect(guard, s->page, PROT_NONE) == 0;
+}
+
+static void *
+stack_make(vn_stacks *s)
+{
+	char *guard = s->arena + s->n_made * s->stride, *top;
+
+	if (s->n_made == s->n_open && !arena_open(s))
+		return NULL;
+	if (s->n_made == s->cold_room && !cold_grow(s))
+		return NULL;
+	if (!guard_set(s, guard))
+		return NULL;
+	top = guard + s->stride - 64 * (s->n_made % VN_STACK_COLOURS);
+	if (s->valgrind_ids)
+		s->valgrind_ids[s->n_made] = VALGRIND_STACK_REGISTER(guard + s->page, guard + s->stride);
+	s->n_made++;
+	return top;
+}
+
+/**
+ * vn_stack_get() - take a stack
+ * @s: arena
+ *
+ * What lies in it is undefined.
+ *
+ * Return: its top, 64-byte aligned, with vn_stack_bottom() far below; NULL with errno ENOMEM.
+ */
+void *
+vn_stack_get(vn_stacks *s)
+{
+	void *top;
+
+	if (s->n_warm)
+		return s->warm[--s->n_warm];
+	if (s->n_cold)
+		return s->cold[--s->n_cold];
+	top = stack_make(s);
+	if (!top)
+		errno = ENOMEM;
+	return top;
+}
+
+/**
+ * vn_stack_put() - give a stack back
+ * @s:   arena
+ * @top: what vn_stack_get() returned; nobody runs on it any more
+ */
+void
+vn_stack_put(vn_stacks *s, void *top)
+{
+	char *end = (char *)(((uintptr_t)top + s->page - 1) & ~(s->page - 1));
+
+#ifdef VN_ASAN
+	__asan_unpoison_memory_region(end - VN_STACK_BYTES, VN_STACK_BYTES);
+#endif
+	if (s->n_warm < WARM) {
+		s->warm[s->n_warm++] = top;
+		return;
+	}
+	madvise(end - VN_STACK_BYTES, VN_STACK_BYTES, MADV_DONTNEED);
+	s->cold[s->n_cold++] = top;
+}
+
+/**
+ * vn_stack_guards() - does an address lie in the guard page of one of our stacks?
+ * @s:       arena
+ * @address: any
+ *
+ * Caller: a signal handler too.
+ */
+bool
+vn_stack_guards(const vn_stacks *s, const void *address)
+{
+	uintptr_t offset = (uintptr_t)address - (uintptr_t)s->arena;
+
+	return offset < s->n_made * s->stride && offset % s->stride < s->page;
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Conn - a connection's life, and the commit that every read call makes
+ *
+ * The backend reports news with vn_conn_on_...(); they move positions and wake whoever waits, who then looks
+ * again. The read and write calls are in read.c and write.c.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include "client/net/net.h"
+
+vn_conn *
+vn_conn_new(vn_net *net, vn_listener *l, const vn_desc_peer *peer)
+{
+	vn_conn *c = calloc(1, sizeof *c);
+
+	if (!c)
+		return NULL;
+	c->net = net;
+	c->listener = l;
+	c->peer = *peer;
+	c->in_at = VN_NO_BLOCK;
+	c->in = VN_CHAIN_EMPTY;
+	c->out = VN_CHAIN_EMPTY;
+	if (l && (l->flags & VN_RESUMABLE))
+		c->flags |= VN_CONN_RESUMABLE;
+	vn_hub_hold(net->hub);
+	return c;
+}
+
+void
+vn_conn_free(vn_conn *c)
+{
+	vn_hub_unhold(c->net->hub);
+	free(c->linear);
+	free(c->addr);
+	free(c);
+}
+
+/* 0, or why nothing more can be done with it. */
+int
+vn_conn_check(const vn_conn *c)
+{
+	if (!(c->flags & (VN_CONN_STALE | VN_CONN_RESET | VN_CONN_ABORTED)))
+		return 0;
+	return c->flags & VN_CONN_STALE ? -ESTALE : -ECONNRESET;
+}
+
+/**
+ * vn_conn_ack() - acknowledge, and perhaps commit, up to `to`, which is at most what was taken
+ */
+void
+vn_conn_ack(vn_conn *c, uint64_t to, bool commit)
+{
+	bool passed = c->in_at != VN_NO_BLOCK && c->net->in_table[c->in_at].end <= to;
+
+	c->acked = to;
+	if (commit)
+		c->committed = to;
+	c->flags &= ~(uint32_t)VN_CONN_FULL;
+	c->net->ops->ack(c, commit);
+	if (passed)
+		c->in_at = c->in.first;
+}
+
+/* Nothing is in hand: a successor could start here without anybody noticing. */
+bool
+vn_conn_at_commit_point(const vn_conn *c)
+{
+	return c->taken == c->committed && c->taken == c->received && !(c->flags & VN_CONN_HELD);
+}
+
+static void
+conn_commit(vn_conn *c)
+{
+	if (c->taken == c->committed || vn_conn_check(c) < 0)
+		return;
+	if (c->n_pins) {
+		c->due = c->taken;
+		c->flags |= VN_CONN_DUE;
+		return;
+	}
+	vn_conn_ack(c, c->taken, true);
+}
+
+/**
+ * vn_conn_commit_taken() - what every read call does first: earlier input is done
+ */
+void
+vn_conn_commit_taken(vn_conn *c)
+{
+	if (!(c->flags & VN_CONN_HELD))
+		conn_commit(c);
+}
+
+/**
+ * vn_hold() - this request takes more than one read: do not commit in between
+ *
+ * Return: 0, or -ESTALE, -ECONNRESET if the connection is over.
+ */
+int
+vn_hold(vn_conn *c)
+{
+	if (!c)
+		return -EBADF;
+	c->flags |= VN_CONN_HELD;
+	return vn_conn_check(c);
+}
+
+/**
+ * vn_commit() - what was taken so far is done: a handler could start here
+ *
+ * Ends a vn_hold(). The output written so far and the commit leave together. While a view is out the commit
+ * waits for its release.
+ *
+ * Return: 0, or -ESTALE, -ECONNRESET if the connection is over.
+ */
+int
+vn_commit(vn_conn *c)
+{
+	if (!c)
+		return -EBADF;
+	c->flags &= ~(uint32_t)VN_CONN_HELD;
+	conn_commit(c);
+	return vn_conn_check(c);
+}
+
+/* Whoever waits looks again. */
+void
+vn_conn_wake(vn_waitq *q)
+{
+	if (q->first)
+		vn_wake(q->first, 0);
+}
+
+/**
+ * vn_conn_on_input() - bytes have arrived in a block of the input area
+ */
+void
+vn_conn_on_input(vn_conn *c, uint32_t block, uint32_t offset, uint32_t len)
+{
+	vn_chain_link *table = c->net->in_table;
+
+	c->received += len;
+	if (c->in.last == block && table[block].fill == offset)
+		vn_chain_extend(&c->in, table, len);
+	else
+		vn_chain_push(&c->in, table, block, offset + len, c->received);
+	if (c->in_at == VN_NO_BLOCK)
+		c->in_at = c->in.first;
+	vn_conn_wake(&c->readers);
+}
+
+void
+vn_conn_on_end(vn_conn *c)
+{
+	c->flags |= VN_CONN_ENDED;
+	vn_conn_wake(&c->readers);
+}
+
+/**
+ * vn_conn_on_sent() - output up to `sent` has left: its blocks are ours again
+ */
+void
+vn_conn_on_sent(vn_conn *c, uint64_t sent)
+{
+	c->sent = sent;
+	vn_chain_free(&c->out, c->net->out_table, c->net->out_blocks, sent);
+	vn_conn_wake(&c->writers);
+}
+
+/* It is over for this handler: flag is RESET or STALE. */
+void
+vn_conn_on_over(vn_conn *c, uint32_t flag)
+{
+	c->flags |= flag;
+	vn_conn_wake(&c->readers);
+	vn_conn_wake(&c->writers);
+}
+
+/* No more input fits. A held read goes on by acknowledging without a commit; others learn it. */
+void
+vn_conn_on_full(vn_conn *c)
+{
+	if (c->taken > c->acked && !c->n_pins && !(c->flags & VN_CONN_END_TAKEN) &&
+		(c->flags & (VN_CONN_HELD | VN_CONN_MORE))) {
+		vn_conn_ack(c, c->taken, false);
+		return;
+	}
+	c->flags |= VN_CONN_FULL;
+	vn_conn_wake(&c->readers);
+}
+
+/**
+ * vn_conn_close() - done with it: what was written is sent first, what was not read is dropped
+ *
+ * A coroutine that waits for it gets -EPIPE. On a connection that lives on elsewhere (-ESTALE) it only gives the handle back.
+ *
+ * Return: 0. NULL is fine.
+ */
+int
+vn_conn_close(vn_conn *c)
+{
+	vn_net *net;
+
+	if (!c)
+		return 0;
+	net = c->net;
+	c->flags &= ~(uint32_t)(VN_CONN_OPEN | VN_CONN_HELD);
+	free(c->linear);
+	c->linear = NULL;
+	while (c->readers.first)
+		vn_wake(c->readers.first, -EPIPE);
+	while (c->writers.first)
+		vn_wake(c->writers.first, -EPIPE);
+	net->ops->close(c);
+	vn_net_on_handle_closed(net);
+	return 0;
+}
+
+static void
+peer_unix(const vn_desc_peer *p, vn_addr *a)
+{
+	uint32_t ids[3];
+
+	memcpy(ids, p->addr, sizeof ids);
+	a->sa.ss_family = AF_UNIX;
+	a->len = sizeof(sa_family_t);
+	a->pid = (pid_t)ids[0];
+	a->uid = ids[1];
+	a->gid = ids[2];
+}
+
+/**
+ * vn_peer() - who is at the other end
+ *
+ * Return: the address (for Unix sockets the credentials), the connection's; NULL with errno EBADF or ENOMEM.
+ */
+const vn_addr *
+vn_peer(vn_conn *c)
+{
+	vn_addr *a;
+
+	if (!c) {
+		errno = EBADF;
+		return NULL;
+	}
+	if (c->addr)
+		return c->addr;
+	a = c->addr = calloc(1, sizeof *a);
+	if (!a)
+		return NULL;
+	if (c->peer.family == AF_INET) {
+		struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = c->peer.port};
+
+		memcpy(&in.sin_addr, c->peer.addr, sizeof in.sin_addr);
+		memcpy(&a->sa, &in, sizeof in);
+		a->len = sizeof in;
+	} else if (c->peer.family == AF_INET6) {
+		struct sockaddr_in6 in6 = {.sin6_family = AF_INET6,
+			.sin6_port = c->peer.port,
+			.sin6_scope_id = c->peer.scope};
+
+		memcpy(&in6.sin6_addr, c->peer.addr, sizeof in6.sin6_addr);
+		memcpy(&a->sa, &in6, sizeof in6);
+		a->len = sizeof in6;
+	} else {
+		peer_unix(&c->peer, a);
+	}
+	return a;
+}

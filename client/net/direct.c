@@ -1,0 +1,775 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Direct - the backend of a program that runs alone: it has sockets of its own
+ *
+ * Input is received into blocks as soon as it is there, within the window, so that a handler finds it where
+ * the broker would have put it; output leaves at the end of the turn, one sendmsg per connection. Blocks lie
+ * in one private area.
+ *
+ * A connection is registered once, edge-triggered. READABLE and WRITABLE are what the last edges said and
+ * EAGAIN has not taken back; on TCP a short receive says that the socket is empty, unless the peer has
+ * finished or something urgent happened, because then there may be no further edge.
+ *
+ * Closing lingers: after our FIN, input is thrown away until the peer has finished or LINGER has passed, since
+ * closing with unread input would send a reset, which can destroy the tail of what we sent.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "client/hub/log.h"
+#include "client/net/net.h"
+
+#define AREA_BYTES   (256u << 20) /* reserved, touched as it is used */
+#define LINGER       (10 * VN_SEC)
+#define PAUSE        (100 * VN_MS) /* after accept() found no descriptor */
+#define ACCEPT_BATCH 64
+#define SEND_BLOCKS  32
+#define CONN_EVENTS  (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET)
+#define LAST_EVENTS  (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)
+
+typedef struct direct_slot {
+	vn_conn *conn;
+	uint32_t gen;
+	uint32_t next_free;
+} direct_slot;
+
+typedef struct direct {
+	vn_net *net;
+	vn_segment area;
+	int class;
+	vn_hook hook;
+	direct_slot *slots;
+	uint32_t n_slots, free_slot;
+	vn_conn *dirty; /* something to do at the end of this turn */
+	vn_conn *lingering, **lingering_last;
+	vn_timer linger_timer;
+	vn_watch signals;
+	sigset_t old_mask;
+} direct;
+
+static direct *
+direct_of(const vn_net *net)
+{
+	return net->backend;
+}
+
+static void
+direct_mark(vn_conn *c)
+{
+	direct *d = direct_of(c->net);
+
+	if (c->flags & VN_CONN_DIRTY)
+		return;
+	c->flags |= VN_CONN_DIRTY;
+	c->next_dirty = d->dirty;
+	d->dirty = c;
+}
+
+/* Slots: index and generation to connection. */
+
+static int
+slot_get(direct *d, vn_conn *c)
+{
+	if (d->free_slot == UINT32_MAX) {
+		uint32_t n = d->n_slots ? d->n_slots * 2 : 64;
+		direct_slot *slots = realloc(d->slots, n * sizeof *slots);
+
+		if (!slots)
+			return -ENOMEM;
+		for (uint32_t i = d->n_slots; i < n; i++)
+			slots[i] = (direct_slot){NULL, 0, i + 1 < n ? i + 1 : UINT32_MAX};
+		d->free_slot = d->n_slots;
+		d->slots = slots;
+		d->n_slots = n;
+	}
+	c->index = d->free_slot;
+	d->free_slot = d->slots[c->index].next_free;
+	c->gen = ++d->slots[c->index].gen & 0xffffff;
+	d->slots[c->index].conn = c;
+	return 0;
+}
+
+static void
+slot_put(direct *d, vn_conn *c)
+{
+	d->slots[c->index].conn = NULL;
+	d->slots[c->index].next_free = d->free_slot;
+	d->free_slot = c->index;
+}
+
+/* The end of a connection. */
+
+static void
+linger_unlink(direct *d, vn_conn *c)
+{
+	if (!c->linger_link)
+		return;
+	*c->linger_link = c->linger_next;
+	if (c->linger_next)
+		c->linger_next->linger_link = c->linger_link;
+	else
+		d->lingering_last = c->linger_link;
+	c->linger_link = NULL;
+}
+
+static void
+conn_shut(vn_conn *c)
+{
+	direct *d = direct_of(c->net);
+
+	linger_unlink(d, c);
+	c->flags &= ~(uint32_t)(VN_CONN_READABLE | VN_CONN_WRITABLE | VN_CONN_LINGER);
+	if (c->fd < 0)
+		return;
+	vn_poller_remove(c->net->hub->poller, c->fd);
+	close(c->fd);
+	c->fd = -1;
+	slot_put(d, c);
+}
+
+/* Gives everything back. A dirty one stays in that list until the end of the turn, which frees it. */
+static void
+conn_finish(vn_conn *c)
+{
+	conn_shut(c);
+	vn_chain_free(&c->in, c->net->in_table, c->net->out_blocks, UINT64_MAX);
+	vn_chain_free(&c->out, c->net->out_table, c->net->out_blocks, UINT64_MAX);
+	c->in_at = VN_NO_BLOCK;
+	if (!(c->flags & VN_CONN_DIRTY))
+		vn_conn_free(c);
+}
+
+/* Resets it; a handler keeps what it has been shown until it closes its handle. */
+static void
+direct_abort(vn_conn *c)
+{
+	struct linger linger = {.l_onoff = 1};
+
+	if (c->fd >= 0)
+		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+	conn_shut(c);
+}
+
+/* The peer reset it, or the socket failed: the handler learns it; without one it is gone. */
+static void
+conn_broken(vn_conn *c)
+{
+	if (!(c->flags & VN_CONN_OPEN)) {
+		conn_finish(c);
+		return;
+	}
+	conn_shut(c);
+	vn_conn_on_over(c, VN_CONN_RESET);
+}
+
+static void
+linger_fire(vn_timer *t)
+{
+	direct *d = (direct *)(void *)((char *)t - offsetof(direct, linger_timer));
+
+	while (d->lingering && d->lingering->linger_until <= d->net->hub->now)
+		conn_finish(d->lingering);
+	if (d->lingering)
+		vn_wheel_arm(d->net->hub->wheel, t, d->lingering->linger_until);
+}
+
+/* Everything is sent: say so, then wait for the peer to finish. */
+static void
+linger_begin(vn_conn *c)
+{
+	direct *d = direct_of(c->net);
+
+	if (c->flags & VN_CONN_ENDED) {
+		conn_finish(c);
+		return;
+	}
+	c->flags |= VN_CONN_LINGER;
+	c->linger_until = c->net->hub->now + LINGER;
+	c->linger_next = NULL;
+	c->linger_link = d->lingering_last;
+	*d->lingering_last = c;
+	d->lingering_last = &c->linger_next;
+	if (!vn_timer_armed(&d->linger_timer))
+		vn_wheel_arm(c->net->hub->wheel, &d->linger_timer, c->linger_until);
+	shutdown(c->fd, SHUT_WR);
+	direct_mark(c);
+}
+
+/* Input. */
+
+/* Where the next bytes go: the rest of the last block, or a new one; 0 if none may be had. */
+static uint32_t
+input_room(vn_conn *c, uint32_t *block, uint32_t *offset)
+{
+	vn_net *net = c->net;
+	uint32_t size = vn_block_class_bytes(c->in_class), last = c->in.last;
+
+	if (last != VN_NO_BLOCK) {
+		*block = last;
+		*offset = net->in_table[last].fill;
+		if (vn_block_size(net->out_blocks, last) - *offset >= 64)
+			return vn_block_size(net->out_blocks, last) - *offset;
+		if (c->in.charge + size > net->window)
+			return 0;
+	}
+	*block = vn_block_alloc(net->out_blocks, c->in_class);
+	*offset = 0;
+	return *block == VN_NO_BLOCK ? 0 : size;
+}
+
+/* The next block is as large as what came suggests. */
+static void
+input_hint(vn_conn *c, uint32_t room, uint32_t got)
+{
+	if (got == room && c->in_class < VN_N_CLASSES - 1)
+		c->in_class++;
+	else if (c->in_class && got <= vn_block_class_bytes(c->in_class - 1) / 2)
+		c->in_class--;
+}
+
+static void
+input_ended(vn_conn *c)
+{
+	c->flags &= ~(uint32_t)VN_CONN_READABLE;
+	if (c->flags & VN_CONN_LINGER) {
+		conn_finish(c);
+		return;
+	}
+	if (!(c->flags & VN_CONN_OPEN) && c->queued == c->sent) {
+		conn_finish(c);
+		return;
+	}
+	vn_conn_on_end(c);
+}
+
+static void
+input_arrived(vn_conn *c, uint32_t block, uint32_t offset, uint32_t n)
+{
+	vn_net *net = c->net;
+
+	if (offset == 0)
+		c->in.charge += vn_block_size(net->out_blocks, block);
+	vn_conn_on_input(c, block, offset, n);
+	if (c->received == n && (c->flags & VN_CONN_RESUMABLE))
+		vn_listener_give(c->listener, c);
+}
+
+/* What a closed connection still gets is thrown away. */
+static void
+input_discard(vn_conn *c)
+{
+	unsigned char waste[4096];
+	ssize_t n = c->net->hub->sys->recv(c->net->hub->sys, c->fd, waste, sizeof waste);
+
+	if (n == -EAGAIN)
+		c->flags &= ~(uint32_t)VN_CONN_READABLE;
+	else if (n <= 0)
+		input_ended(c);
+}
+
+/* One receive. */
+static void
+direct_input(vn_conn *c, bool last_edge)
+{
+	vn_net *net = c->net;
+	uint32_t block, offset, room;
+	ssize_t n;
+
+	if (c->flags & VN_CONN_CLOSED) {
+		input_discard(c);
+		return;
+	}
+	room = input_room(c, &block, &offset);
+	if (room == 0) {
+		if (c->acked < c->received)
+			vn_conn_on_full(c);
+		return;
+	}
+	n = net->hub->sys->recv(
+		net->hub->sys, c->fd, vn_area_at(net->in_area, block, offset), room);
+	if (n > 0) {
+		if ((uint32_t)n < room && !last_edge && c->peer.family != AF_UNIX)
+			c->flags &= ~(uint32_t)VN_CONN_READABLE;
+		input_hint(c, room, (uint32_t)n);
+		input_arrived(c, block, offset, (uint32_t)n);
+		return;
+	}
+	if (offset == 0)
+		vn_block_free(net->out_blocks, block);
+	if (n == -EAGAIN)
+		c->flags &= ~(uint32_t)VN_CONN_READABLE;
+	else if (n == 0)
+		input_ended(c);
+	else
+		conn_broken(c);
+}
+
+/* Output. */
+
+static ssize_t
+output_send(vn_conn *c)
+{
+	vn_net *net = c->net;
+	struct iovec parts[SEND_BLOCKS];
+	struct msghdr msg = {.msg_iov = parts};
+	uint64_t at = c->sent;
+
+	for (uint32_t b = c->out.first; b != VN_NO_BLOCK && msg.msg_iovlen < SEND_BLOCKS;
+		b = net->out_table[b].next) {
+		vn_chain_link *link = &net->out_table[b];
+
+		parts[msg.msg_iovlen++] = (struct iovec){
+			vn_area_at(net->out_area, b, vn_chain_offset(link, at)), link->end - at};
+		at = link->end;
+	}
+	return net->hub->sys->sendmsg(net->hub->sys, c->fd, &msg);
+}
+
+/* Sends what is there; false when the connection is gone. */
+static bool
+direct_output(vn_conn *c)
+{
+	while (c->sent < c->queued && (c->flags & VN_CONN_WRITABLE)) {
+		ssize_t n = output_send(c);
+
+		if (n == -EAGAIN) {
+			c->flags &= ~(uint32_t)VN_CONN_WRITABLE;
+		} else if (n < 0) {
+			conn_broken(c);
+			return false;
+		} else {
+			vn_conn_on_sent(c, c->sent + (uint64_t)n);
+		}
+	}
+	if (c->sent < c->queued)
+		return true;
+	if ((c->flags & VN_CONN_SHUT) && !(c->flags & VN_CONN_GONE_OUT)) {
+		c->flags |= VN_CONN_GONE_OUT;
+		shutdown(c->fd, SHUT_WR);
+	}
+	return true;
+}
+
+/* Is this one closed by its handler, with nothing left to send? */
+static bool
+direct_is_done(const vn_conn *c)
+{
+	return (c->flags & VN_CONN_CLOSED) && c->sent == c->queued && !(c->flags & VN_CONN_LINGER);
+}
+
+/* A connection with something to do at the end of the turn. */
+static void
+direct_serve(vn_conn *c)
+{
+	c->flags &= ~(uint32_t)VN_CONN_DIRTY;
+	if (c->fd < 0) {
+		if (!(c->flags & VN_CONN_OPEN))
+			conn_finish(c);
+		return;
+	}
+	if (!direct_output(c))
+		return;
+	if (direct_is_done(c)) {
+		linger_begin(c);
+		return;
+	}
+	if ((c->flags & VN_CONN_READABLE) && !(c->flags & VN_CONN_ENDED)) {
+		bool full = c->flags & VN_CONN_FULL;
+
+		if (!full)
+			direct_mark(c);
+		direct_input(c, true);
+	}
+}
+
+static bool
+direct_turn(vn_hook *k)
+{
+	direct *d = (direct *)(void *)((char *)k - offsetof(direct, hook));
+	vn_conn *c = d->dirty;
+
+	d->dirty = NULL;
+	while (c) {
+		vn_conn *next = c->next_dirty;
+
+		direct_serve(c);
+		c = next;
+	}
+	return d->dirty != NULL;
+}
+
+static bool
+direct_arm(vn_hook *k)
+{
+	return !((direct *)(void *)((char *)k - offsetof(direct, hook)))->dirty;
+}
+
+static void
+direct_event(void *arg, uint32_t index, uint32_t gen, uint32_t events)
+{
+	direct *d = arg;
+	vn_conn *c = index < d->n_slots && (d->slots[index].gen & 0xffffff) == gen
+			     ? d->slots[index].conn
+			     : NULL;
+
+	if (!c)
+		return;
+	if (events & EPOLLOUT) {
+		c->flags |= VN_CONN_WRITABLE;
+		if (c->sent < c->queued)
+			direct_mark(c);
+	}
+	if ((events & (EPOLLIN | LAST_EVENTS)) && !(c->flags & VN_CONN_ENDED)) {
+		c->flags |= VN_CONN_READABLE;
+		direct_input(c, events & LAST_EVENTS);
+		c = d->slots[index].conn;
+		if (c && (c->flags & VN_CONN_READABLE))
+			direct_mark(c);
+	}
+}
+
+/* Listening. */
+
+static int
+accept_one(direct *d, vn_listener *l)
+{
+	struct sockaddr_storage sa = {0};
+	socklen_t len = sizeof sa;
+	const vn_sys *sys = l->net->hub->sys;
+	vn_desc_peer peer;
+	vn_conn *c;
+	int fd = sys->accept(sys, l->fd, (struct sockaddr *)(void *)&sa, &len), rc;
+
+	if (fd < 0)
+		return fd;
+	vn_endpoint_peer(fd, &sa, &peer);
+	c = vn_conn_new(l->net, l, &peer);
+	if (!c) {
+		close(fd);
+		return -ENOMEM;
+	}
+	c->fd = fd;
+	c->in_class = 1;
+	c->flags |= VN_CONN_WRITABLE;
+	rc = slot_get(d, c);
+	if (rc == 0)
+		rc = vn_poller_add(
+			l->net->hub->poller, fd, d->class, c->index, c->gen, CONN_EVENTS);
+	if (rc < 0) {
+		if (rc != -ENOMEM)
+			slot_put(d, c);
+		close(fd);
+		vn_conn_free(c);
+		return rc;
+	}
+	if (!(l->flags & VN_RESUMABLE))
+		vn_listener_give(l, c);
+	return 0;
+}
+
+static void direct_accept(vn_watch *w, uint32_t events);
+
+static void
+accept_resume(vn_timer *t)
+{
+	vn_listener *l = (vn_listener *)(void *)((char *)t - offsetof(vn_listener, pause));
+
+	if (vn_watch_add(l->net->hub->poller, &l->watch, l->fd, EPOLLIN, direct_accept) < 0)
+		vn_wheel_arm(l->net->hub->wheel, t, l->net->hub->now + PAUSE);
+}
+
+/* No descriptor, no memory: not a spin, a pause. */
+static void
+accept_pause(vn_listener *l, int rc)
+{
+	vn_log(l->net->hub, LOG_WARNING,
+		"%s: cannot accept a connection (%s); trying again in 100 ms, "
+		"raise the descriptor limit (ulimit -n) if this stays",
+		l->url, vn_strerror(rc));
+	vn_watch_remove(l->net->hub->poller, &l->watch);
+	vn_wheel_arm(l->net->hub->wheel, &l->pause, l->net->hub->now + PAUSE);
+}
+
+static void
+direct_accept(vn_watch *w, uint32_t events)
+{
+	vn_listener *l = (vn_listener *)(void *)((char *)w - offsetof(vn_listener, watch));
+	int rc = 0;
+
+	(void)events;
+	for (int i = 0; i < ACCEPT_BATCH && rc != -EAGAIN; i++) {
+		rc = accept_one(direct_of(l->net), l);
+		if (rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -ENOBUFS) {
+			accept_pause(l, rc);
+			return;
+		}
+	}
+}
+
+static int
+direct_listen(vn_net *net, vn_listener *l, const char *url)
+{
+	char why[256];
+	int rc = vn_endpoint_parse(&l->endpoint, url, why);
+
+	if (rc == 0)
+		rc = l->fd = vn_endpoint_listen(&l->endpoint, why);
+	if (rc < 0) {
+		vn_log(net->hub, LOG_ERR, "%s: cannot listen: %s", url ? url : "(null)", why);
+		return rc;
+	}
+	l->pause.fire = accept_resume;
+	rc = vn_watch_add(net->hub->poller, &l->watch, l->fd, EPOLLIN, direct_accept);
+	if (rc < 0) {
+		close(l->fd);
+		return rc;
+	}
+	vn_endpoint_name(l->fd, l->url);
+	vn_hub_hold(net->hub);
+	return 0;
+}
+
+static void
+listener_shut(vn_net *net, vn_listener *l)
+{
+	if (l->fd < 0)
+		return;
+	vn_wheel_disarm(net->hub->wheel, &l->pause);
+	vn_watch_remove(net->hub->poller, &l->watch);
+	close(l->fd);
+	l->fd = -1;
+	vn_endpoint_unlink(&l->endpoint);
+	vn_hub_unhold(net->hub);
+}
+
+static void
+direct_close(vn_conn *c)
+{
+	c->flags |= VN_CONN_CLOSED;
+	c->listener = NULL;
+	if (c->fd < 0)
+		conn_finish(c);
+	else
+		direct_mark(c);
+}
+
+/* Connections that were never given to anybody go with their listener. */
+static void
+close_unborn(direct *d, const vn_listener *l)
+{
+	for (uint32_t i = 0; i < d->n_slots; i++) {
+		vn_conn *c = d->slots[i].conn;
+
+		if (c && (!l || c->listener == l) && !(c->flags & (VN_CONN_OPEN | VN_CONN_CLOSED)))
+			direct_close(c);
+	}
+}
+
+static void
+direct_unlisten(vn_net *net, vn_listener *l)
+{
+	direct *d = direct_of(net);
+
+	listener_shut(net, l);
+	close_unborn(d, l);
+	for (uint32_t i = 0; i < d->n_slots; i++)
+		if (d->slots[i].conn && d->slots[i].conn->listener == l)
+			d->slots[i].conn->listener = NULL;
+}
+
+/* The rest of what the common half asks for. */
+
+static void
+direct_ack(vn_conn *c, bool commit)
+{
+	(void)commit;
+	vn_chain_free(&c->in, c->net->in_table, c->net->out_blocks, c->acked);
+	if (c->flags & VN_CONN_READABLE)
+		direct_mark(c);
+}
+
+static int
+direct_ready(vn_conn *c)
+{
+	(void)c;
+	return 0;
+}
+
+static void
+direct_send(vn_conn *c, uint32_t block, uint32_t offset, uint32_t len)
+{
+	(void)block;
+	(void)offset;
+	(void)len;
+	direct_mark(c);
+}
+
+static void
+direct_need(vn_conn *c)
+{
+	direct_mark(c);
+}
+
+static void
+direct_drain(vn_net *net)
+{
+	direct *d = direct_of(net);
+
+	net->nobody_else = true;
+	for (vn_listener *l = net->listeners; l; l = l->next)
+		listener_shut(net, l);
+	close_unborn(d, NULL);
+	for (uint32_t i = 0; i < d->n_slots; i++) {
+		vn_conn *c = d->slots[i].conn;
+
+		if (c && (c->flags & VN_CONN_RESUMABLE) && (c->flags & VN_CONN_OPEN) &&
+			c->readers.first && vn_conn_at_commit_point(c))
+			vn_conn_on_over(c, VN_CONN_STALE);
+	}
+}
+
+static void
+direct_signal(vn_watch *w, uint32_t events)
+{
+	direct *d = (direct *)(void *)((char *)w - offsetof(direct, signals));
+	struct signalfd_siginfo info;
+
+	(void)events;
+	while (read(w->fd, &info, sizeof info) == sizeof info)
+		vn_net_on_term(d->net, d->net->term_news + 1);
+}
+
+static int
+direct_term(vn_net *net, bool begins)
+{
+	direct *d = direct_of(net);
+	sigset_t mask;
+	int fd = d->signals.fd;
+
+	if (!begins) {
+		if (fd < 0)
+			return 0;
+		vn_watch_remove(net->hub->poller, &d->signals);
+		close(fd);
+		d->signals.fd = -1;
+		sigprocmask(SIG_SETMASK, &d->old_mask, NULL);
+		vn_hub_unhold(net->hub);
+		return 0;
+	}
+	if (fd >= 0)
+		return -EBUSY;
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGINT);
+	sigaddset(&mask, SIGTERM);
+	fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (fd < 0)
+		return -errno;
+	sigprocmask(SIG_BLOCK, &mask, &d->old_mask);
+	vn_hub_hold(net->hub);
+	return vn_watch_add(net->hub->poller, &d->signals, fd, EPOLLIN, direct_signal);
+}
+
+/* What was written is sent, for up to a second; then everything is closed. */
+static void
+direct_flush(direct *d)
+{
+	vn_hub *h = d->net->hub;
+	int64_t until = h->sys->now(h->sys) + VN_SEC, now;
+
+	direct_turn(&d->hook);
+	while (d->dirty || d->lingering) {
+		now = h->sys->now(h->sys);
+		if (now >= until)
+			break;
+		vn_poller_poll(h->poller, d->dirty ? 0 : 20 * VN_MS);
+		direct_turn(&d->hook);
+	}
+}
+
+static void
+direct_deinit(vn_net *net)
+{
+	direct *d = direct_of(net);
+
+	direct_flush(d);
+	direct_turn(&d->hook);
+	for (uint32_t i = 0; i < d->n_slots; i++)
+		if (d->slots[i].conn) {
+			d->slots[i].conn->flags &= ~(uint32_t)VN_CONN_DIRTY;
+			conn_finish(d->slots[i].conn);
+		}
+	vn_wheel_disarm(net->hub->wheel, &d->linger_timer);
+	vn_hub_unhook(net->hub, &d->hook);
+	munmap(d->area.base, d->area.size);
+	vn_blocks_free(net->out_blocks);
+	munmap(net->in_table, AREA_BYTES / VN_GRANULE * sizeof *net->in_table);
+	munmap(net->out_table, AREA_BYTES / VN_GRANULE * sizeof *net->out_table);
+	free(d->slots);
+	free(d);
+}
+
+static const vn_net_ops direct_ops = {
+	.listen = direct_listen,
+	.unlisten = direct_unlisten,
+	.ack = direct_ack,
+	.ready = direct_ready,
+	.send = direct_send,
+	.shut = direct_need,
+	.abort = direct_abort,
+	.close = direct_close,
+	.need = direct_need,
+	.need_input = direct_need,
+	.drain = direct_drain,
+	.term = direct_term,
+	.deinit = direct_deinit,
+};
+
+static void *
+reserve(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/**
+ * vn_direct_init() - give a hub sockets of its own
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int
+vn_direct_init(vn_net *net)
+{
+	direct *d = calloc(1, sizeof *d);
+	size_t links = AREA_BYTES / VN_GRANULE * sizeof(vn_chain_link);
+
+	if (!d)
+		return -ENOMEM;
+	d->net = net;
+	d->free_slot = UINT32_MAX;
+	d->lingering_last = &d->lingering;
+	d->linger_timer.fire = linger_fire;
+	d->signals.fd = -1;
+	d->area = (vn_segment){.fd = -1, .writable = true, .geometry = {.area_bytes = AREA_BYTES}};
+	d->area.size = vn_geometry_size(&d->area.geometry);
+	d->area.base = reserve(d->area.size);
+	net->in_table = reserve(links);
+	net->out_table = reserve(links);
+	net->out_blocks = vn_blocks_new(AREA_BYTES);
+	d->class = vn_poller_class(net->hub->poller, direct_event, d);
+	net->backend = d;
+	net->in_area = net->out_area = &d->area;
+	if (!d->area.base || !net->in_table || !net->out_table || !net->out_blocks || d->class < 0)
+		return -ENOMEM;
+	d->hook.turn = direct_turn;
+	d->hook.arm = direct_arm;
+	vn_hub_hook(net->hub, &d->hook);
+	net->ops = &direct_ops;
+	return 0;
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Net - connections over two backends
+ *
+ * What a handler sees of a connection is the same whether the program has sockets of its own (direct.c) or a
+ * broker has them (brokered.c), because it is the same code: input arrives in blocks and is chained, output
+ * is written into blocks and staged, and four positions per connection say how far everything is. A backend
+ * brings input, moves output, and frees blocks when told; it decides nothing.
+ *
+ *     input    received >= taken >= acked >= committed      output   queued >= sent
+ *
+ * taken: given to the handler. acked: the blocks may be used again. committed: a handler could start here.
+ * The end of file takes one input position, so it can be acknowledged and committed like a byte.
+ *
+ *     url.c        what an endpoint's URL means            conn.c     life of a connection, commit
+ *     listener.c   the receiving end that dispenses them   read.c     the read calls
+ *     direct.c     backend: own sockets                    write.c    the write calls
+ *     brokered.c   backend: a link to a broker             net.c      vn_hub_new, vn_stop_on_term
+ */
+#ifndef VN_NET_NET_H
+#define VN_NET_NET_H
+
+#include <vanilla.h>
+
+#include "client/hub/hub.h"
+#include "client/message/end.h"
+#include "client/net/url.h"
+#include "shm/chain.h"
+#include "shm/protocol.h"
+#include "shm/segment.h"
+
+typedef struct vn_net vn_net;
+typedef struct vn_listener vn_listener;
+
+enum {
+	VN_CONN_RESUMABLE = 1 << 0,
+	VN_CONN_ENDED = 1 << 1,     /* the end of file has arrived, after `received` */
+	VN_CONN_END_TAKEN = 1 << 2, /* a read call has returned it: taken == received + 1 */
+	VN_CONN_RESET = 1 << 3,     /* the client or the broker reset it */
+	VN_CONN_STALE = 1 << 4,     /* it lives on elsewhere, or is to be closed: not ours */
+	VN_CONN_SHUT = 1 << 5,      /* no more output */
+	VN_CONN_ABORTED = 1 << 6,
+	VN_CONN_HELD = 1 << 7,   /* reads do not commit */
+	VN_CONN_DUE = 1 << 8,    /* a commit waits until the views are released */
+	VN_CONN_OPEN = 1 << 9,   /* the handler has a handle */
+	VN_CONN_FINAL = 1 << 10, /* brokered: nothing more comes for it */
+	VN_CONN_FULL = 1 << 11,  /* no more input fits before an acknowledgement */
+	VN_CONN_MORE = 1 << 12,  /* a read call that may acknowledge without committing waits */
+	/* direct */
+	VN_CONN_READABLE = 1 << 13,
+	VN_CONN_WRITABLE = 1 << 14,
+	VN_CONN_DIRTY =
+		1 << 15, /* in the list of those with something to do at the end of the turn */
+	VN_CONN_LINGER = 1 << 16,   /* closed by us, waiting for the peer to finish */
+	VN_CONN_GONE_OUT = 1 << 17, /* FIN is sent */
+	VN_CONN_CLOSED = 1 << 18    /* the handler is done with it */
+};
+
+struct vn_conn {
+	vn_net *net;
+	uint32_t flags;
+	uint32_t index, gen;
+	uint32_t in_at; /* the block in which `taken` lies; VN_NO_BLOCK when nothing is chained */
+	uint64_t received, taken, acked, committed;
+	vn_chain in;
+	vn_chain out;
+	uint64_t queued, sent;
+	vn_waitq readers, writers;
+	uint64_t due; /* what a commit that waits for views will commit */
+	uint32_t n_pins;
+	uint8_t out_class;
+	union {
+		struct {                    /* brokered */
+			uint32_t stage;     /* cursor of its last SEND */
+			bool stage_appends; /* that SEND can take more payload */
+			vn_conn *older;     /* another attachment of the same connection */
+		};
+		struct { /* direct */
+			int fd;
+			uint8_t in_class;
+			vn_conn *next_dirty;
+			vn_time linger_until;
+			vn_conn *linger_next, **linger_link;
+		};
+	};
+	vn_conn *next; /* in its listener's backlog */
+	vn_listener *listener;
+	void *linear; /* what vn_peek() had to piece together */
+	vn_desc_peer peer;
+	vn_addr *addr; /* made when it is asked for */
+};
+
+typedef struct vn_net_ops {
+	/* Answers in l->error, l->url; may wait. */
+	int (*listen)(vn_net *net, vn_listener *l, const char *url);
+	void (*unlisten)(vn_net *net, vn_listener *l);
+	/* c->acked has moved (and committed, if `commit`). */
+	void (*ack)(vn_conn *c, bool commit);
+	/* Waits until a SEND and what belongs to it can be staged. */
+	int (*ready)(vn_conn *c);
+	/* Bytes were added at the end of c->out. */
+	void (*send)(vn_conn *c, uint32_t block, uint32_t offset, uint32_t len);
+	/* c->flags has SHUT. */
+	void (*shut)(vn_conn *c);
+	/* c->flags has ABORTED: reset it now; it is still to be closed. */
+	void (*abort)(vn_conn *c);
+	/* Closed by the handler; flags tell whether it is stale, reset or aborted. Ends with vn_conn_free(). */
+	void (*close)(vn_conn *c);
+	/* A coroutine is about to wait for window or blocks; for input, having some un-acknowledged. */
+	void (*need)(vn_conn *c);
+	void (*need_input)(vn_conn *c);
+	/* No new connections from here on. */
+	void (*drain)(vn_net *net);
+	/* vn_stop_on_term() begins and ends. */
+	int (*term)(vn_net *net, bool begins);
+	/* Flush, close, free what is the backend's. */
+	void (*deinit)(vn_net *net);
+} vn_net_ops;
+
+struct vn_net {
+	vn_hub *hub;
+	const vn_net_ops *ops;
+	void *backend;
+	const vn_segment *in_area, *out_area;
+	vn_blocks *out_blocks;
+	vn_chain_link *in_table, *out_table; /* by block */
+	uint32_t window;
+	uint32_t n_open; /* connections whose handle the program has */
+	bool draining;
+	bool nobody_else; /* draining, and no other process will go on with a connection */
+	vn_waitq term;    /* whoever is in vn_stop_on_term() */
+	int term_news;    /* 0; 1 asked to drain; 2 asked to stop */
+	vn_listener *listeners;
+};
+
+struct vn_listener {
+	vn_rx rx;
+	vn_net *net;
+	vn_listener *next, **link;
+	unsigned int flags;
+	vn_waitq takers;
+	vn_conn *backlog_first, *backlog_last;
+	uint32_t n_backlog;
+	bool ended; /* nothing more will come */
+	int error;
+	uint32_t id;
+	int fd; /* direct */
+	vn_endpoint endpoint;
+	vn_watch watch;
+	vn_timer pause;  /* direct: no descriptor was free */
+	vn_waitq answer; /* brokered: vn_listen() waits for it */
+	char url[VN_URL_MAX];
+};
+
+/* The backends. Each fills net->ops and the rest. */
+int vn_direct_init(vn_net *net);
+int vn_brokered_init(vn_net *net, int socket);
+
+/* conn.c */
+vn_conn *vn_conn_new(vn_net *net, vn_listener *l, const vn_desc_peer *peer);
+void vn_conn_free(vn_conn *c);
+void vn_conn_commit_taken(vn_conn *c);
+void vn_conn_ack(vn_conn *c, uint64_t to, bool commit);
+bool vn_conn_at_commit_point(const vn_conn *c);
+int vn_conn_check(const vn_conn *c);
+void vn_conn_on_input(vn_conn *c, uint32_t block, uint32_t offset, uint32_t len);
+void vn_conn_on_end(vn_conn *c);
+void vn_conn_on_sent(vn_conn *c, uint64_t sent);
+void vn_conn_on_over(vn_conn *c, uint32_t flag);
+void vn_conn_on_full(vn_conn *c);
+void vn_conn_wake(vn_waitq *q);
+
+/* listener.c */
+void vn_listener_give(vn_listener *l, vn_conn *c);
+void vn_listener_end(vn_listener *l);
+
+/* net.c */
+void vn_net_on_term(vn_net *net, int news);
+void vn_net_on_handle_closed(vn_net *net);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Url - what an endpoint's URL means, and a listening socket made from it
+ *
+ *     tcp://127.0.0.1:7000   tcp://[::1]:0   tcp://localhost:80   unix:/run/x.sock   unix:@name, "*" for any host
+ *
+ * Options follow as a query (?backlog=1024); an unknown or bad one is an error that names it. The broker and
+ * a program that runs alone both come here, so that a URL means the same to both.
+ */
+#ifndef VN_NET_URL_H
+#define VN_NET_URL_H
+
+#include <stdbool.h>
+#include <sys/socket.h>
+
+#include "shm/protocol.h"
+
+#define VN_URL_MAX 512
+
+typedef struct vn_endpoint {
+	struct sockaddr_storage sa;
+	socklen_t sa_len;
+	int backlog;
+} vn_endpoint;
+
+int vn_endpoint_parse_numeric(vn_endpoint *e, const char *url, char why[static 256]);
+int vn_endpoint_parse(vn_endpoint *e, const char *url, char why[static 256]);
+int vn_endpoint_listen(const vn_endpoint *e, char why[static 256]);
+void vn_endpoint_unlink(const vn_endpoint *e);
+void vn_endpoint_format(const vn_endpoint *e, char url[static VN_URL_MAX]);
+void vn_endpoint_peer(int fd, const struct sockaddr_storage *sa, vn_desc_peer *peer);
+int vn_endpoint_name(int fd, char url[static VN_URL_MAX]);
+
+#endif
