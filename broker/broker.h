@@ -188,10 +188,10 @@ struct vn_broker {
 	uint32_t n_ready, n_idle; /* workers READY; of those, with nothing un-acknowledged */
 	bool ever_ready;
 	int last_listen_error; /* a negative errno: why a program that ends before READY may have ended */
-	bool lonely;           /* asked to stop, everything is gone: the run ends */
+	bool is_over;
 	int exit_code;
-	vn_clause *done; /* main waits here */
-	vn_waitq done_queue;
+	vn_waitq done;   /* main waits here */
+	vn_time stop_at; /* the drain ends */
 	vn_time started;
 	struct vn_control *control;
 	/* counters */
@@ -199,7 +199,8 @@ struct vn_broker {
 	uint64_t n_stale_messages; /* of generations that are over: ignored */
 	uint64_t n_violations, n_deaths, n_output_lines_dropped;
 	uint64_t n_resets[VN_N_RESET_REASONS];
-	uint64_t n_lines_untold[2]; /* dropped since it was said last, to standard output and error */
+	uint64_t n_lines_untold
+		[2]; /* dropped since it was said last, to standard output and error */
 };
 
 /* Where the blocks of a worker's lanes stand in the tables of the ledger: slot and block to reference. */

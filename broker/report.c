@@ -16,7 +16,12 @@
 #include <unistd.h>
 
 #define COLUMNS(...)                                                                               \
-	{sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *), {__VA_ARGS__}}
+	{                                                                                          \
+		sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *),                            \
+		{                                                                                  \
+			__VA_ARGS__                                                                \
+		}                                                                                  \
+	}
 
 static uint64_t
 seconds_since(const vn_broker *b, vn_time at)
@@ -103,9 +108,9 @@ info_next(vn_query *q, vn_row *row)
 
 /* workers */
 
-static const vn_columns worker_columns = COLUMNS("id", "pid", "state", "uptime_seconds", "conns",
-	"busy", "requests_total", "bytes_in_total", "bytes_out_total", "restarts", "violations",
-	"last_death");
+static const vn_columns worker_columns =
+	COLUMNS("id", "pid", "state", "uptime_seconds", "conns", "busy", "requests_total",
+		"bytes_in_total", "bytes_out_total", "restarts", "violations", "last_death");
 
 static void
 worker_row(const vn_broker *b, const vn_worker *w, vn_row *row)
@@ -146,8 +151,8 @@ workers_next(vn_query *q, vn_row *row)
 
 /* listeners */
 
-static const vn_columns listener_columns = COLUMNS("name", "url", "resumable", "state", "conns",
-	"accepted_total", "refused_total", "workers");
+static const vn_columns listener_columns = COLUMNS(
+	"name", "url", "resumable", "state", "conns", "accepted_total", "refused_total", "workers");
 
 static uint32_t
 count_askers(const vn_broker *b, const vn_broker_endpoint *e)
@@ -352,8 +357,8 @@ const vn_report vn_reports[] = {
 	{"workers", "", "worker processes", false, false, &worker_columns, workers_next},
 	{"listeners", "", "endpoints", false, false, &listener_columns, listeners_next},
 	{"conns", CONNS_ARGUMENTS, "connections", false, true, &conn_columns, conns_next},
-	{"lanes", "", "shared memory, one lane each way for each worker", false, false, &lane_columns,
-		lanes_next},
+	{"lanes", "", "shared memory, one lane each way for each worker", false, false,
+		&lane_columns, lanes_next},
 };
 const size_t vn_n_reports = sizeof vn_reports / sizeof *vn_reports;
 
@@ -398,7 +403,8 @@ query_listener(vn_query *q, const char *value, char why[static 256])
 	for (uint32_t i = 0; i < q->broker->n_endpoints; i++) {
 		const vn_broker_endpoint *e = q->broker->endpoints[i];
 
-		if (e && e->used && (strcmp(endpoint_name(e), value) == 0 || strcmp(e->url, value) == 0)) {
+		if (e && e->used &&
+			(strcmp(endpoint_name(e), value) == 0 || strcmp(e->url, value) == 0)) {
 			q->endpoint = (int)i;
 			return 0;
 		}

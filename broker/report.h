@@ -20,10 +20,10 @@ typedef struct vn_query {
 	const vn_report *report;
 	bool json;
 	uint32_t cursor;
-	uint64_t limit;        /* rows still wanted */
-	int worker;            /* slot, or any */
-	int64_t incarnation;   /* or any */
-	int endpoint;          /* index, or any */
+	uint64_t limit;      /* rows still wanted */
+	int worker;          /* slot, or any */
+	int64_t incarnation; /* or any */
+	int endpoint;        /* index, or any */
 } vn_query;
 
 typedef enum vn_query_step {

@@ -81,7 +81,8 @@ vn_row_text(vn_row *row, const char *format, ...)
 	vn_log_clean(text, strlen(text));
 	*row_next(row) = (vn_value){.kind = VN_VALUE_TEXT, .text = text};
 	row->used += (uint32_t)strlen(text);
-	row->used += row->used < sizeof row->room - 1; /* the last byte stays for ever empty texts */
+	row->used +=
+		row->used < sizeof row->room - 1; /* the last byte stays for ever empty texts */
 }
 
 static const char *

@@ -59,6 +59,13 @@ closing_unlink(vn_broker *b, vn_record *r)
 	vn_ledger_list_unlink(b->ledger, &b->closing, r);
 }
 
+/* The socket was closed before, and no worker has blocks of it any more. */
+void
+vn_socket_gone(vn_broker *b, vn_record *r)
+{
+	record_free(b, r);
+}
+
 /* Closes the descriptor; the record goes with it unless a worker still has blocks of it. */
 static void
 socket_end(vn_broker *b, vn_record *r)
@@ -160,7 +167,7 @@ vn_socket_final(vn_broker *b, vn_record *r)
 {
 	vn_dispatch_detach(b, r);
 	if (r->fd < 0) {
-		record_free(b, r);
+		vn_socket_gone(b, r);
 		return;
 	}
 	if (!(r->flags & VN_R_CLOSING)) {
@@ -496,13 +503,11 @@ output_sent(vn_broker *b, vn_record *r, uint64_t n)
 }
 
 /**
- * vn_socket_output() - send what is queued, as far as the socket takes it
+ * vn_socket_flush() - send what is queued, as far as the socket takes it
  */
 void
-vn_socket_output(vn_broker *b, vn_record *r)
+vn_socket_flush(vn_broker *b, vn_record *r)
 {
-	if (r->fd < 0)
-		return;
 	while (r->sent < r->queued && (r->flags & VN_R_WRITABLE)) {
 		size_t wanted;
 		ssize_t n = output_send(b, r, &wanted);
@@ -516,6 +521,19 @@ vn_socket_output(vn_broker *b, vn_record *r)
 		if (n < (ssize_t)wanted)
 			r->flags &= ~(uint32_t)VN_R_WRITABLE;
 	}
+}
+
+/**
+ * vn_socket_output() - send what is queued, report it, and go on to the end if there was one
+ */
+void
+vn_socket_output(vn_broker *b, vn_record *r)
+{
+	if (r->fd < 0)
+		return;
+	vn_socket_flush(b, r);
+	if (r->fd < 0)
+		return;
 	if ((r->flags & VN_R_ATTACHED) && r->sent > r->reported)
 		vn_debt_unreported(b, vn_record_worker(b, r), r);
 	if (r->sent == r->queued && r->flags & (VN_R_SHUT | VN_R_CLOSED))

@@ -18,6 +18,8 @@ void vn_socket_shut(vn_broker *b, vn_record *r);
 void vn_socket_close(vn_broker *b, vn_record *r);
 void vn_socket_reset(vn_broker *b, vn_record *r, vn_reset_reason reason);
 void vn_socket_doom(vn_broker *b, vn_record *r, vn_reset_reason reason);
+void vn_socket_flush(vn_broker *b, vn_record *r);
+void vn_socket_gone(vn_broker *b, vn_record *r);
 void vn_socket_final(vn_broker *b, vn_record *r);
 void vn_socket_linger_sweep(vn_broker *b);
 void vn_socket_unzombie(vn_broker *b, vn_record *r);

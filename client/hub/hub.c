@@ -59,11 +59,11 @@ hooks_arm(vn_hub *h)
 	return true;
 }
 
-static void
+static int
 poll_for(vn_hub *h, vn_time timeout)
 {
-	vn_poller_poll(h->poller, timeout);
 	h->budget = VN_TURN;
+	return vn_poller_poll(h->poller, timeout);
 }
 
 /* Nothing can ever wake those who wait. */
@@ -87,8 +87,7 @@ sleep_until(vn_hub *h, vn_time at)
 	}
 	if (timeout != 0 && !hooks_arm(h))
 		timeout = 0;
-	n = vn_poller_poll(h->poller, timeout);
-	h->budget = VN_TURN;
+	n = poll_for(h, timeout);
 	if (h->spin.limit && n > 0)
 		vn_spin_learn(&h->spin, h->sys->now(h->sys) - before);
 }
@@ -107,14 +106,13 @@ rest(vn_hub *h)
 static void
 turn(vn_hub *h)
 {
-	bool spent = h->ready_first != NULL;
 	bool busy = vn_hooks_turn(h);
 
 	h->n_turns++;
-	if (spent || (busy && !h->ready_first))
-		poll_for(h, 0);
-	else if (!h->ready_first)
+	if (!h->ready_first && !busy)
 		rest(h);
+	else if (!h->ready_first || h->budget <= 0)
+		poll_for(h, 0);
 	h->now = h->sys->now(h->sys);
 	vn_wheel_advance(h->wheel, h->now);
 }
@@ -136,8 +134,10 @@ loop_run(vn_hub *h)
 		else
 			turn(h);
 		h->advancing = false;
-		if (h->ready_first)
+		if (h->ready_first) {
+			h->budget--;
 			vn_co_switch(h, vn_ready_pop(h));
+		}
 	}
 }
 

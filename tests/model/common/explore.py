@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """explore - every state that a model can reach, and a verdict on the design and on each mutant of it"""
+import gc
 import sys
 from collections import deque
 
@@ -15,6 +16,7 @@ def explore(start, successors, ended):
     state in which nothing can move any more, or None if all is done. Returns the number of states and what
     is wrong.
     """
+    gc.disable()  # millions of tuples without a cycle
     seen, todo = {start}, deque([start])
     while todo:
         state = todo.popleft()

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Broker - its life from the configuration to the exit code
+ *
+ * Everything that can fail without a worker fails first: the control socket, the endpoints of -l. Then the
+ * workers start, in parallel; from then on callbacks and the hook of turn.c do the work, and this waits.
+ */
+#include "broker/broker.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "broker/endpoint.h"
+#include "broker/log.h"
+#include "broker/socket.h"
+#include "broker/worker.h"
+
+#define OWN_FDS 64 /* descriptors that are not connections, beside some per worker */
+
+/* Raises the limit to what is allowed and says how many connections that makes. */
+static uint32_t
+connection_limit(const vn_config *config)
+{
+	struct rlimit limit;
+	uint64_t own = OWN_FDS + 12ull * config->n_workers;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 1024;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_cur > 4u << 20)
+		limit.rlim_cur = 4u << 20;
+	if (limit.rlim_cur <= own)
+		return 0;
+	if (config->max_conns && config->max_conns < limit.rlim_cur - own)
+		return config->max_conns;
+	return (uint32_t)(limit.rlim_cur - own);
+}
+
+static int
+open_ledger(vn_broker *b)
+{
+	uint32_t limit = connection_limit(b->config);
+
+	if (limit == 0) {
+		vn_log(b->hub, LOG_ERR,
+			"the descriptor limit is too low for %u workers; raise it (ulimit -n)",
+			b->config->n_workers);
+		return VN_EXIT_SYSTEM;
+	}
+	b->ledger = vn_ledger_new(limit, b->config->n_workers + 1, b->config->lane_memory);
+	if (!b->ledger) {
+		vn_log(b->hub, LOG_ERR, "cannot make the ledger for %u connections: %s", limit,
+			strerror(errno));
+		return VN_EXIT_SYSTEM;
+	}
+	return 0;
+}
+
+static int
+open_all(vn_broker *b)
+{
+	int code = open_ledger(b);
+
+	if (code == 0)
+		code = vn_control_open(b);
+	if (code == 0)
+		code = vn_endpoints_open_fixed(b);
+	if (code == 0 && vn_broker_signals_init(b) < 0)
+		code = VN_EXIT_SYSTEM;
+	return code;
+}
+
+static int
+start_workers(vn_broker *b)
+{
+	b->n_slots = b->config->n_workers;
+	for (uint16_t i = 1; i <= b->n_slots; i++) {
+		b->workers[i] = vn_worker_new(b, i);
+		if (!b->workers[i] || vn_worker_start(b->workers[i]) < 0)
+			return VN_EXIT_SYSTEM;
+	}
+	return 0;
+}
+
+/**
+ * vn_broker_end() - the run is over: vn_broker_run() returns that exit code
+ */
+void
+vn_broker_end(vn_broker *b, int exit_code)
+{
+	if (b->is_over)
+		return;
+	b->is_over = true;
+	b->exit_code = exit_code;
+	if (b->done.first)
+		vn_wake(b->done.first, 0);
+}
+
+static void
+wait_for_end(vn_broker *b)
+{
+	while (!b->is_over) {
+		vn_clause clause = {0};
+
+		vn_waitq_push(&b->done, &clause);
+		vn_wait(b->hub, &clause, 1, VN_NEVER);
+	}
+}
+
+static void
+close_all(vn_broker *b)
+{
+	vn_broker_signals_deinit(b);
+	for (uint32_t i = 1; i <= b->n_slots; i++)
+		b->workers[i] = vn_worker_free(b->workers[i]);
+	for (uint32_t i = 0; b->ledger && i < b->ledger->high; i++)
+		if (vn_record_at(b->ledger, i)->fd >= 0 && vn_record_at(b->ledger, i)->id)
+			close(vn_record_at(b->ledger, i)->fd);
+	vn_endpoints_close(b);
+	vn_control_close(b);
+	b->ledger = vn_ledger_free(b->ledger);
+	b->hub = vn_hub_close(b->hub);
+}
+
+/**
+ * vn_broker_run() - serve until stopped
+ *
+ * Return: the exit code of the program; whatever went wrong was said on standard error.
+ */
+int
+vn_broker_run(const vn_config *config)
+{
+	vn_broker *b = calloc(1, sizeof *b);
+	int code;
+
+	if (!b || !(b->hub = vn_hub_open(&vn_sys_linux))) {
+		fprintf(stderr, "vanilla: cannot start: %s\n", strerror(errno));
+		free(b);
+		return VN_EXIT_SYSTEM;
+	}
+	vn_log_to(b->hub, vn_broker_log, b);
+	prctl(PR_SET_DUMPABLE, 0);
+	b->config = config;
+	b->signals.fd = -1;
+	b->started = vn_now(b->hub);
+	b->conn_class = vn_poller_class(b->hub->poller, vn_socket_on_event, b);
+	vn_broker_turn_init(b);
+	code = open_all(b);
+	if (code == 0)
+		code = start_workers(b);
+	if (code == 0) {
+		wait_for_end(b);
+		code = b->exit_code;
+	}
+	close_all(b);
+	free(b);
+	return code;
+}
