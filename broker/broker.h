@@ -103,6 +103,7 @@ struct vn_worker {
 	bool served; /* has acknowledged something since READY */
 	bool broken; /* violated the protocol: killed, not read any more */
 	bool was_ready;
+	bool was_killed; /* by us; last_death says why */
 	vn_worker *hot_next;
 	vn_link link;
 	vn_worker_listener listeners[VN_MAX_LISTENER + 1];

@@ -191,7 +191,8 @@ vn_dispatch_choose(vn_broker *b, vn_record *r)
 
 	if (r->flags & VN_R_ATTACHED) {
 		w = vn_record_worker(b, r);
-		if (!(r->flags & VN_R_RESUMABLE) || !vn_record_at_rest(r) || may_stay(b, w))
+		if (!(r->flags & VN_R_RESUMABLE) || !vn_record_at_rest(r) || may_stay(b, w) ||
+			b->phase >= VN_PHASE_DRAINING)
 			return w;
 		return choose_again(b, w, r);
 	}

@@ -158,7 +158,6 @@ vn_endpoint_exit_code(int rc)
 	case -EPERM:
 		return VN_EXIT_PERMISSION;
 	case -EINVAL:
-	case -ENOENT:
 		return VN_EXIT_CONFIG;
 	default:
 		return VN_EXIT_SYSTEM;

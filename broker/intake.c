@@ -324,7 +324,7 @@ vn_intake_take(vn_broker *b, vn_worker *w)
 		if (bad)
 			vn_worker_violation(w, bad, &batch[i]);
 	}
-	return n == BATCH && !w->broken;
+	return n == BATCH && !w->broken && vn_lane_rx_pending(&w->link.rx) != 0;
 }
 
 /**

@@ -48,6 +48,5 @@ extern const size_t vn_n_reports;
 /* words: what follows "show"; -EINVAL and a sentence in why */
 int vn_query_init(vn_query *q, vn_broker *b, char **words, size_t n, char why[static 256]);
 vn_query_step vn_query_next(vn_query *q, vn_row *row);
-void vn_query_rewind(vn_query *q);
 
 #endif

@@ -37,8 +37,10 @@ vn_broker_stop_record(vn_broker *b, vn_record *r)
 {
 	if (!(r->flags & VN_R_RESUMABLE) || r->flags & (VN_R_CLOSED | VN_R_SHUT) || r->fd < 0)
 		return;
-	if (!vn_record_at_rest(r) || ((r->flags & VN_R_READABLE) && b->phase < VN_PHASE_STOPPING))
+	if (!vn_record_at_rest(r))
 		return;
+	if ((r->flags & VN_R_ATTACHED) && (r->flags & VN_R_READABLE) && b->phase < VN_PHASE_STOPPING)
+		return; /* a request that came before: its handler is there */
 	if ((r->flags & VN_R_ATTACHED) && !vn_dispatch_revoke(b, vn_record_worker(b, r), r))
 		return;
 	vn_socket_close(b, r);

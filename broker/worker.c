@@ -140,10 +140,8 @@ clone_child(const child_plan *p, int *pidfd)
 static void
 describe_death(vn_worker *w, const siginfo_t *info)
 {
-	bool killed = w->last_death[0] && info->si_code == CLD_KILLED;
-
-	if (killed)
-		return; /* by us: it says why already */
+	if (w->was_killed && info->si_code == CLD_KILLED)
+		return; /* last_death says why */
 	if (info->si_code == CLD_EXITED)
 		snprintf(w->last_death, sizeof w->last_death, "exited with %d", info->si_status);
 	else
@@ -230,7 +228,7 @@ worker_died(vn_worker *w)
 	vn_broker *b = w->broker;
 	siginfo_t info = {0};
 	bool served = w->served || (w->was_ready && b->hub->now - w->ready_at >= SERVED_AFTER);
-	bool timed_out = w->state == VN_WORKER_STARTING && w->last_death[0];
+	bool timed_out = w->state == VN_WORKER_STARTING && w->was_killed;
 	bool wanted = w->state != VN_WORKER_DRAINING && b->phase < VN_PHASE_DRAINING;
 
 	waitid(P_PIDFD, (id_t)w->pidfd, &info, WEXITED);
@@ -270,8 +268,11 @@ on_death(vn_watch *watch, uint32_t events)
 static void
 on_bell(vn_watch *watch, uint32_t events)
 {
+	vn_worker *w = (vn_worker *)(void *)((char *)watch - offsetof(vn_worker, bell));
+
 	(void)events;
-	vn_worker_heat((vn_worker *)(void *)((char *)watch - offsetof(vn_worker, bell)));
+	w->n_rung++;
+	vn_worker_heat(w);
 }
 
 static void
@@ -397,7 +398,7 @@ vn_worker_start(vn_worker *w)
 	int rc;
 
 	w->incarnation++;
-	w->last_death[0] = '\0';
+	w->was_killed = false;
 	w->state = VN_WORKER_STARTING;
 	w->started = b->hub->now;
 	rc = start_steps(w);

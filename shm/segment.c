@@ -68,6 +68,17 @@ memfd_open(const char *name)
 	return fd;
 }
 
+static int
+memfd_commit(int fd, size_t n)
+{
+	int rc;
+
+	do
+		rc = fallocate(fd, 0, 0, (off_t)n);
+	while (rc < 0 && errno == EINTR);
+	return rc;
+}
+
 /**
  * vn_segment_create() - make a memfd of fixed size
  * @name:        appears, with the incarnation, in /proc/PID/maps
@@ -88,7 +99,7 @@ vn_segment_create(vn_segment *s, const char *name, const vn_geometry *g, uint32_
 	*s = (vn_segment){.fd = memfd_open(full_name), .geometry = *g, .size = vn_geometry_size(g)};
 	if (s->fd < 0 || ftruncate(s->fd, (off_t)s->size) < 0 ||
 		fcntl(s->fd, F_ADD_SEALS, SEALS_OF_SIZE) < 0 ||
-		fallocate(s->fd, 0, 0, (off_t)(geometry_area(g) + COMMIT_BYTES)) < 0) {
+		memfd_commit(s->fd, geometry_area(g) + COMMIT_BYTES) < 0) {
 		err = -errno;
 		vn_segment_deinit(s);
 		return err;
@@ -120,7 +131,7 @@ vn_segment_adopt(vn_segment *s, int fd, const vn_geometry *g)
 	return 0;
 }
 
-/* So that the first turn of a hub takes no page faults. The area stays untouched: it is sparse on purpose. */
+/* The first turn of a hub takes no page faults. The area stays untouched: it is to be sparse. */
 static void
 segment_prefault(const vn_segment *s)
 {

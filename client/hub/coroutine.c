@@ -74,7 +74,8 @@ vn_wait_refuse(vn_hub *h, vn_clause *clauses, uint32_t n)
 		clause_unlink(&clauses[i]);
 	if (h->stopping && ++h->n_refused % REFUSED_MANY == 0)
 		vn_log(h, LOG_WARNING,
-			"coroutine %llu still waits although the hub is stopping: it must return on -ECANCELED",
+			"coroutine %llu still waits although the hub is stopping: it must return "
+			"on -ECANCELED",
 			(unsigned long long)h->current->id);
 	return vn_yield(h) < 0 ? -ECANCELED : -ETIMEDOUT;
 }
@@ -212,7 +213,7 @@ co_run(vn_co *co)
 	__builtin_trap();
 }
 
-static VN_FIBER_SWITCH void
+VN_FIBER_SWITCH void
 co_entry(vn_transfer t)
 {
 	vn_co *co = ((vn_co *)t.data)->hub->current;

@@ -47,9 +47,9 @@ struct vn_co {
 	uint32_t n_clauses;
 	int decided; /* index of the clause, or the negative errno that ended the wait */
 	vn_time deadline;
-	bool waiting; /* parked, and not decided */
-	bool timed;   /* its timer is armed */
-	int selected; /* result of the last vn_select() */
+	bool waiting;                /* parked, and not decided */
+	bool timed;                  /* its timer is armed */
+	int selected;                /* result of the last vn_select() */
 	vn_co *all_next, **all_link; /* all coroutines of the hub */
 	vn_timer timer;
 	vn_fn *fn; /* NULL: the main stack or the loop */

@@ -43,13 +43,13 @@ extern vn_transfer jump_fcontext(vn_context to, void *data);
 extern vn_context make_fcontext(void *stack_top, size_t size, void (*entry)(vn_transfer));
 
 #ifdef VN_TSAN
-#define VN_FIBER_SWITCH __attribute__((noinline, no_sanitize("thread")))
+#define VN_FIBER_SWITCH static __attribute__((noinline, unused, no_sanitize("thread")))
 void *__tsan_get_current_fiber(void);
 void *__tsan_create_fiber(unsigned int flags);
 void __tsan_destroy_fiber(void *fiber);
 void __tsan_switch_to_fiber(void *fiber, unsigned int flags);
 #else
-#define VN_FIBER_SWITCH
+#define VN_FIBER_SWITCH static inline
 #endif
 
 typedef struct vn_fiber {

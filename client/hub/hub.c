@@ -19,13 +19,16 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "client/hub/later.h"
 #include "client/hub/overflow.h"
 #include "client/hub/schedule.h"
+#include "client/hub/watched.h"
 
 #define LOOP_STACK_BYTES 262144u
 #define LOOP_GUARD_BYTES 65536u /* a whole page, however large pages are */
@@ -141,7 +144,7 @@ loop_run(vn_hub *h)
 	}
 }
 
-static VN_FIBER_SWITCH void
+VN_FIBER_SWITCH void
 loop_entry(vn_transfer t)
 {
 	vn_hub *h = ((vn_co *)t.data)->hub;
@@ -151,6 +154,22 @@ loop_entry(vn_transfer t)
 		vn_co_bury(h);
 	loop_run(h);
 	__builtin_trap();
+}
+
+/* Valgrind knows the stack of the main thread alone. */
+static unsigned int
+thread_watch(void)
+{
+	pthread_attr_t attributes;
+	void *bottom;
+	size_t size;
+
+	if (!RUNNING_ON_VALGRIND || gettid() == getpid() ||
+		pthread_getattr_np(pthread_self(), &attributes) != 0)
+		return 0;
+	pthread_attr_getstack(&attributes, &bottom, &size);
+	pthread_attr_destroy(&attributes);
+	return VALGRIND_STACK_REGISTER(bottom, (char *)bottom + size);
 }
 
 static int
@@ -165,6 +184,8 @@ loop_open(vn_hub *h)
 	h->loop_stack = stack;
 	madvise(stack, LOOP_STACK_BYTES, MADV_NOHUGEPAGE);
 	mprotect(stack, LOOP_GUARD_BYTES, PROT_NONE);
+	h->watched[0] = VALGRIND_STACK_REGISTER(bottom, stack + LOOP_STACK_BYTES);
+	h->watched[1] = thread_watch();
 	h->loop = (vn_co *)(stack + LOOP_STACK_BYTES) - 1;
 	vn_co_init(h->loop, h, NULL, NULL);
 	vn_fiber_init(&h->loop->fiber, bottom, (size_t)((char *)h->loop - bottom));
@@ -178,6 +199,8 @@ loop_close(vn_hub *h)
 	if (!h->loop_stack)
 		return;
 	vn_fiber_deinit(&h->loop->fiber);
+	VALGRIND_STACK_DEREGISTER(h->watched[0]);
+	VALGRIND_STACK_DEREGISTER(h->watched[1]);
 	munmap(h->loop_stack, LOOP_STACK_BYTES);
 }
 
@@ -187,7 +210,8 @@ pipe_signal_ignore(void)
 {
 	struct sigaction action;
 
-	if (sigaction(SIGPIPE, NULL, &action) < 0 || action.sa_flags & SA_SIGINFO || action.sa_handler != SIG_DFL)
+	if (sigaction(SIGPIPE, NULL, &action) < 0 || action.sa_flags & SA_SIGINFO ||
+		action.sa_handler != SIG_DFL)
 		return;
 	action.sa_handler = SIG_IGN;
 	sigaction(SIGPIPE, &action, NULL);

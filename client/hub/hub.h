@@ -7,9 +7,10 @@
  * work of callbacks does not deepen the stack of whoever happened to park). The loop then
  *
  *   1. calls the turn hooks: lanes are flushed and looked at,
- *   2. reads the clock once and fires timers,
- *   3. polls: without waiting if anything is ready or a hook was busy; otherwise the hooks are armed ("ring
- *      me"), and if none objects it waits until the next timer.
+ *   2. polls: not at all if somebody is ready and the budget is not spent; without waiting if it is, or if a
+ *      hook was busy; otherwise the hooks are armed ("ring me"), and if none objects it waits until the next
+ *      timer,
+ *   3. reads the clock and fires timers.
  *
  * vn_hub_pause() ends the run of coroutines early, for hooks that have a batch to publish: step 1 alone runs,
  * and the turn goes on.
@@ -69,13 +70,14 @@ struct vn_hub {
 	uint32_t n_coroutines;
 	uint32_t n_sources;
 	uint64_t n_spawned, n_turns;
-	struct vn_net *net; /* NULL in the broker */
+	struct vn_net *net;     /* NULL in the broker */
 	struct vn_later *later; /* vn_spawn_later() that have not run */
 	vn_owned *owned;
 	vn_spin spin;
 	struct vn_overflow *overflow;
 	void *loop_stack;
-	uint64_t n_refused; /* waits since it is stopping */
+	unsigned int watched[2]; /* valgrind's numbers for the loop's stack and this thread's */
+	uint64_t n_refused;      /* waits since it is stopping */
 	void (*log)(void *arg, int level, const char *text);
 	void *log_arg;
 };

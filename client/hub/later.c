@@ -38,7 +38,8 @@ later_fire(vn_timer *t)
 	int rc = vn_co_spawn(l->hub, l->fn, l->arg);
 
 	if (rc < 0)
-		vn_log(l->hub, LOG_ERR, "cannot run what was to be spawned later: %s", vn_strerror(rc));
+		vn_log(l->hub, LOG_ERR, "cannot run what was to be spawned later: %s",
+			vn_strerror(rc));
 	later_free(l);
 }
 

@@ -112,7 +112,7 @@ control(vn_poller *p, int op, int fd, int class, uint32_t index, uint32_t gen, u
 {
 	struct epoll_event e = {.events = events};
 
-	e.data.u64 = (uint64_t)class << 56 | (uint64_t)(gen & GEN_MASK) << 32 | index;
+	e.data.u64 = (uint64_t) class << 56 | (uint64_t)(gen & GEN_MASK) << 32 | index;
 	return epoll_ctl(p->epoll_fd, op, fd, &e) < 0 ? -errno : 0;
 }
 

@@ -72,7 +72,7 @@ vn_co_arrive(vn_co *self, vn_transfer t)
 	vn_fiber_enter(&self->fiber, &from->fiber);
 }
 
-static inline VN_FIBER_SWITCH void
+VN_FIBER_SWITCH void
 vn_co_jump(vn_co *from, vn_co *to, int for_good)
 {
 	vn_fiber_leave(&from->fiber, &to->fiber, for_good);

@@ -22,24 +22,17 @@
 #include <unistd.h>
 
 #include "client/hub/fiber.h"
-
-#if __has_include(<valgrind/valgrind.h>)
-#include <valgrind/valgrind.h>
-#else
-#define VALGRIND_STACK_REGISTER(bottom, top) 0
-#define VALGRIND_STACK_DEREGISTER(id)        ((void)(id))
-#define RUNNING_ON_VALGRIND                  0
-#endif
+#include "client/hub/watched.h"
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
 #endif
 
-#define WARM         64u
-#define STEP         64u          /* stacks that are opened at once */
-#define STACKS_MAX   (1u << 20)   /* 68 GiB of addresses */
+#define WARM           64u
+#define STEP           64u        /* stacks that are opened at once */
+#define STACKS_MAX     (1u << 20) /* 68 GiB of addresses */
 #define STACKS_WATCHED (1u << 14) /* under tools that keep books about each address */
-#define GUARDS_SPLIT 8192u
+#define GUARDS_SPLIT   8192u
 
 struct vn_stacks {
 	uint32_t n_warm;
@@ -141,7 +134,8 @@ arena_open(vn_stacks *s)
 {
 	uint32_t n = s->n_max - s->n_open < STEP ? s->n_max - s->n_open : STEP;
 
-	if (n == 0 || mprotect(s->arena + s->n_open * s->stride, n * s->stride, PROT_READ | PROT_WRITE) < 0)
+	if (n == 0 || mprotect(s->arena + s->n_open * s->stride, n * s->stride,
+			      PROT_READ | PROT_WRITE) < 0)
 		return false;
 	s->n_open += n;
 	return true;
@@ -169,7 +163,8 @@ stack_make(vn_stacks *s)
 		return NULL;
 	top = guard + s->stride - 64 * (s->n_made % VN_STACK_COLOURS);
 	if (s->valgrind_ids)
-		s->valgrind_ids[s->n_made] = VALGRIND_STACK_REGISTER(guard + s->page, guard + s->stride);
+		s->valgrind_ids[s->n_made] =
+			VALGRIND_STACK_REGISTER(guard + s->page, guard + s->stride);
 	s->n_made++;
 	return top;
 }

@@ -49,15 +49,14 @@ image_open(const char *path)
 	return m;
 }
 
-static const ElfW(Shdr) *
-section_at(const image *m, const ElfW(Ehdr) *file, uint64_t index)
+static const ElfW(Shdr) * section_at(const image *m, const ElfW(Ehdr) * file, uint64_t index)
 {
 	return image_at(m, file->e_shoff + index * sizeof(ElfW(Shdr)), sizeof(ElfW(Shdr)));
 }
 
 /* The name of the function at an address of the file, in one of its symbol tables. */
 static const char *
-table_find(const image *m, const ElfW(Shdr) *table, const ElfW(Shdr) *strings, uintptr_t address)
+table_find(const image *m, const ElfW(Shdr) * table, const ElfW(Shdr) * strings, uintptr_t address)
 {
 	const ElfW(Sym) *symbols = image_at(m, table->sh_offset, table->sh_size);
 	const char *names = image_at(m, strings->sh_offset, strings->sh_size);

@@ -17,8 +17,10 @@ typedef struct vn_end_ops {
 	vn_waitq *(*queue)(void *end);
 	int (*close)(void *end); /* frees it */
 	bool one;                /* only one coroutine may wait: others get -EBUSY */
-	int (*pass)(void *end, void *item); /* the whole of it, waiting included: a short cut; may be NULL */
-	void (*drop)(void *item); /* an item that vn_serve() took and could not serve; may be NULL */
+	int (*pass)(void *end,
+		void *item); /* the whole of it, waiting included: a short cut; may be NULL */
+	void (*drop)(
+		void *item); /* an item that vn_serve() took and could not serve; may be NULL */
 } vn_end_ops;
 
 struct vn_tx {

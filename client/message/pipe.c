@@ -106,7 +106,8 @@ pipe_send(void *tx, void *item)
 {
 	int rc = send_now(tx, item);
 
-	return rc == -EAGAIN ? pipe_wait(pipe_of_tx(tx)->tx.hub, &pipe_of_tx(tx)->senders, item) : rc;
+	return rc == -EAGAIN ? pipe_wait(pipe_of_tx(tx)->tx.hub, &pipe_of_tx(tx)->senders, item)
+			     : rc;
 }
 
 static int
@@ -114,7 +115,8 @@ pipe_recv(void *rx, void *item)
 {
 	int rc = recv_now(rx, item);
 
-	return rc == -EAGAIN ? pipe_wait(pipe_of_rx(rx)->rx.hub, &pipe_of_rx(rx)->receivers, item) : rc;
+	return rc == -EAGAIN ? pipe_wait(pipe_of_rx(rx)->rx.hub, &pipe_of_rx(rx)->receivers, item)
+			     : rc;
 }
 
 static vn_waitq *

@@ -347,7 +347,7 @@ brokered_turn(vn_hook *k)
 	n = brokered_take(b);
 	if (vn_lane_tx_staged(&b->link.tx) || b->space.first)
 		brokered_flush(b);
-	return n == BATCH;
+	return n == BATCH && vn_lane_rx_pending(&b->link.rx) != 0;
 }
 
 /* The hub runs and has what it asked for. */

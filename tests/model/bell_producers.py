@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: MIT
 """bell_producers - one consumer, several lanes, and it sleeps on all of them at once
 
-The broker polls only hot lanes; an idle lane stays armed and costs nothing. A bell makes its lane hot; a lane
-that was found empty is armed, looked at once more, and cools down. The broker sleeps when no lane is hot. Each
-producer sends N messages on its own lane of K slots and rings its own bell. Store buffers and cursors are those of bell.py.
+The broker polls only hot lanes; an idle lane stays armed and costs nothing. A bell makes its lane
+hot; a lane that was found empty is armed, looked at once more, and cools down. The broker sleeps
+when no lane is hot. Each producer sends N messages on its own lane of K slots and rings its own
+bell. Store buffers and cursors are those of bell.py.
 
-Shown, whatever the interleaving: each lane's messages are taken once and in order; nobody is asleep for ever;
-a lane that is cold is always armed, so that no producer needs to know about the others.
+Shown, whatever the interleaving: each lane's messages are taken once and in order; nobody is asleep
+for ever; a lane that is cold is always armed, so that no producer needs to know about the others.
 
     step          stands for
     push P2 P3    vn_lane_tx_push(), vn_lane_tx_flush() in a worker; room is what head shows
@@ -31,8 +32,8 @@ START = M - 1
 TAIL, HEAD, EV, SLOT = range(4)
 LANE_WORDS = SLOT + K
 
-RULES = frozenset({"P2", "S1", "S2", "arm", "all"})
-MUTANTS = {rule: "asleep for ever" for rule in RULES}
+MUTANTS = {rule: "asleep for ever" for rule in ("P2", "S1", "S2", "arm", "all")}
+RULES = frozenset(MUTANTS)
 
 Producer = namedtuple("Producer", "at buffer next published")
 State = namedtuple("State", "memory producers buffer rung hot at lane got")

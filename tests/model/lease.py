@@ -2,16 +2,18 @@
 # SPDX-License-Identifier: MIT
 """lease - blocks and requests that are lent to a worker, which may be killed at any step
 
-On each of C connections R requests arrive. The broker lends a block of its lane with each (DATA), and has
-only B blocks. A worker handles its connections side by side: it may give the block back early (ACK, its window
-was full), it publishes the answer alone or together with the commit in one store of tail, it may close a
-connection that is at rest, and it is killed up to D times. The broker takes descriptors one by one, sends
-output when the client lets it, takes a connection at rest back (REVOKED), and settles after a death. Bells and
-cursors are left out: what is published is a queue (bell.py shows that it is one).
+On each of C connections R requests arrive. The broker lends a block of its lane with each (DATA),
+and has only B blocks. A worker handles its connections side by side: it may give the block back
+early (ACK, its window was full), it publishes the answer alone or together with the commit in one
+store of tail, it may close a connection that is at rest, and it is killed up to D times. The broker
+takes descriptors one by one, sends output when the client lets it, takes a connection at rest back
+(REVOKED), and settles after a death. Bells and cursors are left out: what is published is a queue
+(bell.py shows that it is one).
 
-Shown, whatever the interleaving: a block is free or lent to one attachment, is never taken from a live worker
-and comes home exactly once; a request whose commit was published is not run again; no client sees an answer
-twice or out of order; unless it was closed or reset, all requests are answered; nothing is left over at the end.
+Shown, whatever the interleaving: a block is free or lent to one attachment, is never taken from a
+live worker and comes home exactly once; a request whose commit was published is not run again; no
+client sees an answer twice or out of order; unless it was closed or reset, all requests are
+answered; nothing is left over at the end.
 
     step         stands for
     lend         vn_dispatch_attach(), vn_debt_push_data(): DATA with a block and the generation
@@ -40,11 +42,11 @@ MUTANTS = {"drain": "run again", "first": "run again", "generation": "not out", 
            "reset": "answer", "withdraw": "answer", "honour": "still open"}
 RULES = frozenset(MUTANTS)
 
-# The broker's record; a block is lent as long as `block` is not None. worker: who has it, as far as is known.
+# The broker's record; its block is out as long as `block` is not None.
 Conn = namedtuple("Conn", "gen attached lent committed acked block unsent client ended")
 # The worker's side of it: what it does with which request, and whether its block is still its own.
 Handler = namedtuple("Handler", "gen step request block")
-State = namedtuple("State", "conns blocks to_worker to_broker handlers alive incarnation deaths finished")
+State = namedtuple("State", "conns blocks to_worker to_broker handlers alive deaths finished")
 
 
 def changed(row, i, value):
@@ -130,8 +132,7 @@ def settle(s, rules):
         left = s.to_broker
     for c in range(C):
         drained = settle_one(drained, c, rules)
-    return drained._replace(to_worker=(), to_broker=left, handlers=(None,) * C, alive=True,
-                            incarnation=s.incarnation + 1)
+    return drained._replace(to_worker=(), to_broker=left, handlers=(None,) * C, alive=True)
 
 
 def publish(s, c, handler, *kinds):
@@ -154,8 +155,9 @@ def handle(s, rules):
             yield after
         elif kind == "DATA":
             if request <= s.finished[c]:
-                raise Wrong(f"connection {c}: request {request} is run again, its commit was published")
-            yield after._replace(handlers=changed(s.handlers, c, Handler(gen, "read", request, block)))
+                raise Wrong(f"connection {c}: request {request} is run again, it was committed")
+            started = Handler(gen, "read", request, block)
+            yield after._replace(handlers=changed(s.handlers, c, started))
         elif h and h.gen == gen and h.step == "rest":
             yield after._replace(handlers=changed(s.handlers, c, None))
         else:
@@ -193,7 +195,7 @@ def ended(s):
 
 def run(rules):
     conn = Conn(0, False, False, 0, False, None, (), 0, None)
-    start = State((conn,) * C, (None,) * B, (), (), (None,) * C, True, 1, 0, (0,) * C)
+    start = State((conn,) * C, (None,) * B, (), (), (None,) * C, True, 0, (0,) * C)
 
     def successors(s):
         check(s)

@@ -2,17 +2,18 @@
 # SPDX-License-Identifier: MIT
 """stream - one connection and the workers that come and go under it
 
-N requests of two parts each arrive on one connection. The handler reads the first part; holds; reads the
-second one (the window may be full: then the first part is acknowledged without being committed); waits for
-something else, perhaps; writes the answer; reads again, which acknowledges and commits. The worker publishes
-what it has at any moment, is killed at any moment (K times in all), and may be told to give the connection up
-(G times). The broker takes published descriptors in order and sends when the client lets it; after a death it
-drains, withdraws output that was not committed, then decides: go on, deliver again, or reset. A position
-counts parts here, an answer is one unit of output.
+N requests of two parts each arrive on one connection. The handler reads the first part; holds;
+reads the second one (the window may be full: then the first part is acknowledged without being
+committed); waits for something else, perhaps; writes the answer; reads again, which acknowledges
+and commits. The worker publishes what it has at any moment, is killed at any moment (K times in
+all), and may be told to give the connection up (G times). The broker takes published descriptors in
+order and sends when the client lets it; after a death it drains, withdraws output that was not
+committed, then decides: go on, deliver again, or reset. A position counts parts here, an answer is
+one unit of output.
 
-Shown, whatever the interleaving: the client sees answers 1, 2, 3, ... in order, each once; without a reset it
-sees all of them; a request whose commit was published is never run again; a handler never starts inside a request;
-received >= delivered >= acked >= committed.
+Shown, whatever the interleaving: the client sees answers 1, 2, 3, ... in order, each once; without
+a reset it sees all of them; a request whose commit was published is never run again; a handler
+never starts inside a request; received >= delivered >= acked >= committed.
 
     step        stands for
     arrive      recv() into the kernel's buffer; `received`
@@ -42,9 +43,10 @@ MUTANTS = {"drain": "run again", "withdraw": "the client saw", "reset": "the cli
            "merge": "the client saw", "hold": "inside a request"}
 RULES = frozenset(MUTANTS)
 
-State = namedtuple("State", "received delivered acked committed queued_c unsent client reset"  # broker
-                            " taken step batch lane"  # worker
-                            " finished kills releases asked")  # history and what may still happen
+# The broker's, then the worker's, then history and what may still happen.
+State = namedtuple("State", "received delivered acked committed queued_c unsent client reset"
+                            " taken step batch lane"
+                            " finished kills releases asked")
 
 
 def take(s, descriptor):

@@ -189,7 +189,11 @@ class Run:
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"still running after {seconds} s:\n{self.output()}") from None
+            raise AssertionError(f"still running after {seconds} s:\n{self.output()}{self.state()}") from None
+
+    def state(self):
+        """What else is worth knowing about one that does not end."""
+        return ""
 
     def kill(self):
         """Ends whatever is left of it, for good: for the end of a test, whatever its outcome."""
@@ -268,6 +272,12 @@ class Service(Run):
             sock.sendall(text.encode() + b"\n")
             sock.shutdown(socket.SHUT_WR)
             return receive_all(sock).decode()
+
+    def state(self):
+        try:
+            return "".join(self.command(f"show {what}") for what in ("conns limit 20", "workers", "info"))
+        except OSError as error:
+            return f"control socket: {error}"
 
     def show(self, what):
         """The array of `show WHAT json`, or the object itself where it is one thing."""

@@ -325,12 +325,12 @@ class Behaviours:
         service.stop()
 
     def test_more_clients_than_descriptors(self):
-        service = self.echo(limits={resource.RLIMIT_NOFILE: 64})
+        service = self.echo(limits={resource.RLIMIT_NOFILE: 256})
         url = service.url
         with contextlib.ExitStack() as stack:
             first = stack.enter_context(connect_to(url))
             self.assert_echoes(first)
-            for _ in range(100):
+            for _ in range(400):
                 stack.enter_context(connect_to(url))
             self.assert_echoes(first)
             eventually("a word about the descriptor limit", lambda: any(

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """test_deaths - processes that are killed, and what their clients notice of it
 
-The killed worker always holds input that it has not acknowledged: each test makes sure of that by the
-broker's own account before it kills.
+A connection whose input a dead worker held is reset, so that its client can tell; a resumable one at rest goes
+on; everybody else notices nothing. The tests make sure, by the broker's own account, that the victim holds
+un-acknowledged input before they kill it.
 """
 import contextlib
 import os
@@ -18,31 +19,62 @@ from support import (ANY_PORT, Case, alive, ask, connect_to, eventually, example
 
 
 class Load:
-    """Clients that ask one thing after another and check every answer, in a thread of their own."""
+    """Clients that ask one thing after another and check every answer, in a thread of their own.
+
+    Each knows the worker that serves it; the endpoint is not resumable, so that it keeps it. Those of a worker
+    that was said to be dying may be reset, and others take their place; any other error is kept.
+    """
 
     def __init__(self, url, n):
-        self.socks = [connect_to(url) for _ in range(n)]
+        self.url = url
+        self.dying = set()
+        self.reset = set()
         self.errors = []
         self.answers = 0
         self.stopping = False
+        self.socks = {}
+        for _ in range(n):
+            self.add()
         self.thread = threading.Thread(target=self.run)
         self.thread.start()
+
+    def add(self):
+        sock = connect_to(self.url)
+        try:
+            self.socks[sock] = int(ask(sock, "pid").split()[0])
+        except (OSError, IndexError):  # it came to a worker in the moment of its death
+            if not self.dying:
+                raise
+            self.add()
 
     def run(self):
         turn = 0
         while not self.stopping and not self.errors:
             turn += 1
-            try:
-                for i, sock in enumerate(self.socks):
-                    sock.sendall(b"echo %d of %d\n" % (turn, i))
-                for i, sock in enumerate(self.socks):
-                    wanted = b"%d of %d\n" % (turn, i)
-                    got = receive(sock, len(wanted))
-                    if got != wanted:
-                        self.errors.append(f"connection {i}: {got!r} instead of {wanted!r}")
-                    self.answers += 1
-            except OSError as error:
-                self.errors.append(f"{error} in turn {turn}")
+            asked = [sock for sock in self.socks if self.attempt(sock, lambda s: s.sendall(b"echo %d\n" % turn))]
+            for sock in asked:
+                if sock in self.socks:
+                    self.attempt(sock, lambda s: self.check(s, b"%d\n" % turn))
+
+    def attempt(self, sock, action):
+        try:
+            action(sock)
+            return True
+        except OSError as error:
+            if self.socks[sock] in self.dying:
+                self.reset.add(self.socks[sock])
+            else:
+                self.errors.append(f"{error} on a connection of worker process {self.socks[sock]}")
+            sock.close()
+            self.socks = {s: pid for s, pid in self.socks.items() if s is not sock}
+            self.add()
+            return False
+
+    def check(self, sock, wanted):
+        got = receive(sock, len(wanted))
+        if got != wanted and self.socks[sock] not in self.dying:
+            self.errors.append(f"{got!r} instead of {wanted!r} from worker process {self.socks[sock]}")
+        self.answers += 1
 
     def goes_on(self):
         """Waits until some more answers have come."""
@@ -89,70 +121,55 @@ class Deaths(Case):
         os.kill(self.pid_of(service, worker), signal.SIGKILL)
         return worker
 
+    def kill_at_rest(self, service, pid):
+        """Kills a worker and waits until the broker has noticed: what is sent from now on never reached it."""
+        os.kill(pid, signal.SIGKILL)
+        eventually("its death in the books", lambda: pid not in [w["pid"] for w in service.show("workers")])
+
     def all_ready(self, service, n=2):
         eventually("every worker ready again", lambda: len(service.worker_pids()) == n)
 
-    def test_worker_killed_under_load_harms_no_resumable_connection(self):
-        service = self.probe("-r", workers=3)
-        load = self.load(service.url, 20)
-        with service.connect() as victim:
-            victim.sendall(b"work 1000\n")
-            for _ in range(2):
-                load.goes_on()
-                worker = self.kill_holder(service, victim)
-                load.goes_on()
-                self.assertNotEqual(self.in_hand(service, victim)["worker"], worker)
-                self.all_ready(service, 3)
-            self.assertEqual(receive_line(victim), b"done\n", "the request is run again elsewhere")
-        load.stop()
-        service.stop()
-
-    def test_worker_killed_under_load_harms_only_its_own_plain_connections(self):
+    def test_each_worker_killed_in_turn_under_load_harms_no_others(self):
         service = self.probe(workers=3)
-        load = self.load(service.url, 1)
-        with contextlib.ExitStack() as stack:
-            others = {}
-            while len(others) < 12:
-                sock = stack.enter_context(service.connect())
-                others[sock] = int(ask(sock, "pid").split()[0])
-            victim = stack.enter_context(service.connect())
-            victim.sendall(b"stall\n")
-            worker = self.in_hand(service, victim)["worker"]
-            dead = self.pid_of(service, worker)
-            mine = {int(c["peer"].rsplit(":", 1)[1]) for c in service.show("conns") if c["worker"] == worker}
-            load_is_hit = load.socks[0].getsockname()[1] in mine
-            os.kill(dead, signal.SIGKILL)
-            self.assert_closed_by_reset(victim)
-            for sock, pid in others.items():
-                if pid == dead:
-                    self.assert_closed_by_reset(sock)
-                else:
-                    self.assertEqual(ask(sock, "pid").split()[0], str(pid))
-            if not load_is_hit:
-                load.goes_on()
-                load.stop()
-            with service.connect() as sock:
-                self.assertEqual(ask(sock, "echo fresh"), "fresh")
-        self.all_ready(service, 3)
-        service.stop()
-
-    def test_each_worker_killed_in_turn_under_load(self):
-        service = self.probe("-r", workers=4)
-        load = self.load(service.url, 30)
+        load = self.load(service.url, 24)
         with contextlib.ExitStack() as stack:
             for pid in service.worker_pids():
                 load.goes_on()
-                # Enough requests in hand that this worker has one of them whatever the dispatcher does.
-                socks = [stack.enter_context(service.connect()) for _ in range(8)]
-                for sock in socks:
-                    sock.sendall(b"work 1500\n")
-                held = {self.pid_of(service, self.in_hand(service, sock)["worker"]) for sock in socks}
-                self.assertIn(pid, held, "the victim holds nothing, so its death would show nothing")
+                while True:  # until one has come to the worker whose turn it is
+                    victim = stack.enter_context(service.connect())
+                    if ask(victim, "pid").split()[0] == str(pid):
+                        break
+                victim.sendall(b"stall\n")
+                self.assertEqual(self.pid_of(service, self.in_hand(service, victim)["worker"]), pid)
+                load.dying.add(pid)
                 os.kill(pid, signal.SIGKILL)
-                for sock in socks:
-                    self.assertEqual(receive_line(sock), b"done\n")
-                self.all_ready(service, 4)
+                self.assert_closed_by_reset(victim)
+                load.goes_on()
+                self.all_ready(service, 3)
+                with service.connect() as fresh:
+                    self.assertEqual(ask(fresh, "echo fresh"), "fresh")
         load.stop()
+        self.assertEqual(load.reset, load.dying, "each of the three had connections to lose")
+        service.stop()
+
+    def test_worker_killed_harms_no_resumable_connection_at_rest(self):
+        service = self.probe("-r", workers=2)
+        url = service.url
+        with contextlib.ExitStack() as stack:
+            victim = stack.enter_context(connect_to(url))
+            resting = [stack.enter_context(connect_to(url)) for _ in range(40)]
+            for turn in range(3):
+                for i, sock in enumerate(resting):
+                    self.assertEqual(ask(sock, f"echo {turn} {i}"), f"{turn} {i}")
+                victim.sendall(b"stall\n")
+                worker = self.kill_holder(service, victim)
+                self.assert_closed_by_reset(victim)
+                eventually("its death in the books",
+                           lambda w=worker: all(x["id"] != w for x in service.show("workers")))
+                victim = stack.enter_context(connect_to(url))
+            for i, sock in enumerate(resting):
+                self.assertEqual(ask(sock, f"echo last {i}"), f"last {i}")
+        self.all_ready(service)
         service.stop()
 
     def test_resumable_connection_at_rest_survives_its_worker(self):
@@ -163,33 +180,37 @@ class Deaths(Case):
                 pid = int(ask(sock, "pid").split()[0])
                 self.assertNotIn(pid, pids)
                 pids.add(pid)
-                os.kill(pid, signal.SIGKILL)
-                eventually("the death of it", lambda p=pid: not alive(p))
+                self.kill_at_rest(service, pid)
             self.assertEqual(ask(sock, "echo the same connection"), "the same connection")
         self.all_ready(service)
         service.stop()
 
-    def test_one_worker_killed_while_it_is_the_only_one(self):
+    def test_connection_at_rest_outlives_the_only_worker(self):
         service = self.probe("-r", workers=1)
         with service.connect() as sock:
             pid = int(ask(sock, "pid").split()[0])
-            os.kill(pid, signal.SIGKILL)
+            self.kill_at_rest(service, pid)
             self.assertNotEqual(int(ask(sock, "pid").split()[0]), pid)
         service.stop()
 
     def test_all_workers_killed_at_once(self):
         service = self.probe("-r", workers=4)
-        load = self.load(service.url, 20)
-        with service.connect() as victim:
-            victim.sendall(b"work 800\n")
-            load.goes_on()
+        with contextlib.ExitStack() as stack:
+            resting = [stack.enter_context(service.connect()) for _ in range(10)]
+            for sock in resting:
+                self.assertEqual(ask(sock, "echo before"), "before")
+            victim = stack.enter_context(service.connect())
+            victim.sendall(b"stall\n")
             self.in_hand(service, victim)
-            for pid in service.worker_pids():
+            pids = service.worker_pids()
+            for pid in pids:
                 os.kill(pid, signal.SIGKILL)
-            self.assertEqual(receive_line(victim), b"done\n")
-            load.goes_on()
+            self.assert_closed_by_reset(victim)
+            eventually("their deaths in the books",
+                       lambda: not set(pids) & {w["pid"] for w in service.show("workers")})
+            for sock in resting:
+                self.assertEqual(ask(sock, "echo after"), "after")
         self.all_ready(service, 4)
-        load.stop()
         service.stop()
 
     def test_half_an_answer_is_followed_by_a_reset(self):
@@ -216,30 +237,21 @@ class Deaths(Case):
             self.assert_closed_by_reset(sock)
         service.stop()
 
-    def test_request_cut_in_the_middle_is_taken_from_its_beginning(self):
+    def test_request_cut_in_the_middle_is_reset(self):
         service = self.probe("-r")
-        with service.connect() as sock:
-            sock.sendall(b"echo to be ")
-            self.kill_holder(service, sock)
-            sock.sendall(b"continued\n")
-            self.assertEqual(receive_line(sock), b"to be continued\n")
-        service.stop()
-
-    def test_held_request_is_taken_from_its_beginning(self):
-        service = self.probe("-r")
-        with service.connect() as sock:
-            sock.sendall(b"hold one\n")
-            self.kill_holder(service, sock)
-            sock.sendall(b"two\n")
-            self.assertEqual(receive_line(sock), b"one+two\n")
+        for request in (b"echo half a li", b"hold one\n", b"work 60000\n"):
+            with service.connect() as sock:
+                sock.sendall(request)
+                self.kill_holder(service, sock)
+                self.assert_closed_by_reset(sock)
+            self.all_ready(service)
         service.stop()
 
     def test_acknowledged_requests_are_not_run_again(self):
         service = self.probe("-r")
         with service.connect() as sock:
             self.assertEqual(ask(sock, "print once and for all"), "printed")
-            pid = int(ask(sock, "pid").split()[0])
-            os.kill(pid, signal.SIGKILL)
+            self.kill_at_rest(service, int(ask(sock, "pid").split()[0]))
             self.assertEqual(ask(sock, "echo next"), "next")
         service.stop()
         self.assertEqual(service.output().count("once and for all"), 1)
@@ -250,12 +262,11 @@ class Deaths(Case):
         with service.connect() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
             sock.sendall(b"big %d\nstall\n" % rows)
-            got = receive(sock, 64 * rows)
-            self.assertEqual(len(got), 64 * rows)
+            eventually("the second request in hand", lambda: "stalling" in service.output())
+            self.assertGreaterEqual(self.in_hand(service, sock)["queued"], 64 * rows)
             self.kill_holder(service, sock)
-            sock.settimeout(0.2)
-            with self.assertRaises(TimeoutError):
-                sock.recv(1)  # the stalled request goes on elsewhere: neither an end nor a reset
+            self.assertEqual(len(receive(sock, 64 * rows)), 64 * rows)
+            self.assert_closed_by_reset(sock)
         service.stop()
 
     def test_closed_connection_gets_everything_though_its_worker_dies(self):
@@ -273,13 +284,13 @@ class Deaths(Case):
 
     def test_worker_that_kills_itself_is_replaced(self):
         service = self.probe("-r")
-        before = set(service.worker_pids())
         for signum in (signal.SIGSEGV, signal.SIGABRT):
             with service.connect() as sock:
+                before = set(service.worker_pids())
                 sock.sendall(b"die %d\n" % signum)
-                eventually("another worker in its place",
-                           lambda b=before: len(set(service.worker_pids()) - b) >= 1
-                           and len(service.worker_pids()) == 2)
+                self.assert_closed_by_reset(sock)
+                eventually("another worker in its place", lambda b=before: len(service.worker_pids()) == 2
+                           and len(set(service.worker_pids()) & b) == 1)
         with service.connect() as sock:
             self.assertEqual(ask(sock, "echo alive"), "alive")
         service.stop()
@@ -294,17 +305,15 @@ class Deaths(Case):
             return len(open(f"/proc/{service.pid}/maps").readlines())
 
         with service.connect() as sock:
-            pid = int(ask(sock, "pid").split()[0])
-            os.kill(pid, signal.SIGKILL)
+            self.kill_at_rest(service, int(ask(sock, "pid").split()[0]))
             self.all_ready(service)
             before = files(), maps()
             for _ in range(20):
-                pid = int(ask(sock, "pid").split()[0])
-                os.kill(pid, signal.SIGKILL)
-                eventually("its death", lambda p=pid: not alive(p))
+                self.kill_at_rest(service, int(ask(sock, "pid").split()[0]))
             self.all_ready(service)
+            # A control connection or a worker on its way in or out makes a difference of a few, a leak of 20.
             eventually(f"descriptors and mappings as before: {before}",
-                       lambda: files() <= before[0] and maps() <= before[1] + 4)
+                       lambda: files() < before[0] + 10 and maps() < before[1] + 10)
         service.stop()
 
     def test_broker_killed_takes_its_workers_along(self):

@@ -183,7 +183,7 @@ START_TEST(a_bad_descriptor_is_an_error)
 }
 END_TEST
 
-/* Why the broker never writes an eventfd that a worker has: the child makes it block for the parent. */
+/* Why the broker writes no eventfd that a worker has: the child makes it block for both. */
 START_TEST(kernel_a_shared_open_file_can_be_made_to_block_by_the_other)
 {
 	int fd = vn_bell_eventfd(), status;

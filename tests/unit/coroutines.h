@@ -13,16 +13,17 @@
 #include <string.h>
 
 #include "client/hub/hub.h"
+#include "client/hub/watched.h"
 #include "client/message/end.h"
 #include "tests/unit/suite.h"
 
 typedef struct world {
 	vn_sys sys;
 	int64_t now;
-	int n_looks;   /* at the clock */
-	int n_polls;   /* waits with timeout 0 */
-	int n_waits;   /* with another timeout */
-	int n_forever; /* of these without an end */
+	int n_looks;                         /* at the clock */
+	int n_polls;                         /* waits with timeout 0 */
+	int n_waits;                         /* with another timeout */
+	int n_forever;                       /* of these without an end */
 	void (*on_forever)(struct world *w); /* what comes from outside then */
 } world;
 
@@ -93,6 +94,9 @@ note_rc(journal *j, const char *what, int rc)
 	note(j, text);
 }
 
+/* Tools that keep books about memory have more of it, and need all the addresses there are. */
+#define MEMORY_IS_WATCHED (SUITE_SANITIZED || RUNNING_ON_VALGRIND)
+
 /* Memory of this process that is there, in pages. */
 static inline long
 resident_pages(void)
@@ -104,6 +108,14 @@ resident_pages(void)
 	ck_assert_int_eq(fscanf(f, "%*s %ld", &pages), 1);
 	fclose(f);
 	return pages;
+}
+
+/* A write that no compiler leaves out, wherever it goes. */
+static inline void
+poke(char *address)
+{
+	__asm__("" : "+r"(address));
+	__atomic_store_n(address, 1, __ATOMIC_RELAXED);
 }
 
 /* Waiting for a connection is client/net's; tests of select bring their own. */

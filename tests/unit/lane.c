@@ -461,7 +461,7 @@ START_TEST(only_open_descriptors_can_be_changed)
 }
 END_TEST
 
-/* A producer and a consumer that both sleep when they have nothing to do, or only yield if they may not. */
+/* A producer and a consumer that sleep when they have nothing to do, or only yield. */
 typedef struct race {
 	pair lane;
 	uint64_t n_all;
@@ -617,7 +617,7 @@ START_TEST(no_wake_up_is_lost_when_both_sides_sleep)
 }
 END_TEST
 
-/* The child publishes batches for ever; batch k has k % 7 + 1 descriptors, all with the batch's number in conn. */
+/* The child publishes for ever: batch k has k % 7 + 1 descriptors, with k in conn. */
 static void
 produce_until_killed(pair *p)
 {

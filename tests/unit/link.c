@@ -137,7 +137,7 @@ fds_close(const int *fds, size_t n)
 		close(fds[i]);
 }
 
-/* One side of a conversation: n messages with payload each way, sleeping whenever there is nothing to do. */
+/* One side of a conversation with payload each way, sleeping whenever there is nothing to do. */
 static bool
 await(vn_link *l, int epoll)
 {
@@ -294,7 +294,7 @@ join_in_a_thread(void *context)
 	return (void *)(intptr_t)work(*socket, (uint64_t)SUITE_TIMES(30000), 4);
 }
 
-/* The same between threads: the two links share nothing but the segments, which ThreadSanitizer confirms. */
+/* The same between threads: ThreadSanitizer confirms that they share the segments alone. */
 START_TEST(two_threads_shake_hands_and_converse)
 {
 	const char *why;

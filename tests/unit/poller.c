@@ -47,7 +47,8 @@ START_TEST(class_index_and_generation_come_back)
 	int class_a = vn_poller_class(p, see, &a), class_b = vn_poller_class(p, see, &b);
 	int x = event_fd(1), y = event_fd(1);
 
-	ck_assert_int_eq(vn_poller_add(p, x, class_a, 0xfedcba98, 0xff123456, EPOLLIN | EPOLLET), 0);
+	ck_assert_int_eq(
+		vn_poller_add(p, x, class_a, 0xfedcba98, 0xff123456, EPOLLIN | EPOLLET), 0);
 	ck_assert_int_eq(vn_poller_add(p, y, class_b, 7, 8, EPOLLIN | EPOLLET), 0);
 	ck_assert_int_eq(vn_poller_poll(p, 0), 2);
 	ck_assert_uint_eq(a.index, 0xfedcba98);
@@ -97,7 +98,8 @@ START_TEST(more_events_than_a_batch_holds_come_in_several)
 
 	for (int i = 0; i < FDS; i++) {
 		fds[i] = event_fd(1);
-		suite_assert(vn_poller_add(p, fds[i], class, (uint32_t)i, 0, EPOLLIN | EPOLLET) == 0);
+		suite_assert(
+			vn_poller_add(p, fds[i], class, (uint32_t)i, 0, EPOLLIN | EPOLLET) == 0);
 	}
 	for (n = 0; n < FDS;) {
 		int got = vn_poller_poll(p, 0);
@@ -197,7 +199,8 @@ START_TEST(the_table_of_watches_grows)
 	int n = 0;
 
 	for (int i = 0; i < WATCHES; i++)
-		suite_assert(vn_watch_add(p, &x[i].watch, event_fd(1), EPOLLIN | EPOLLET, count) == 0);
+		suite_assert(
+			vn_watch_add(p, &x[i].watch, event_fd(1), EPOLLIN | EPOLLET, count) == 0);
 	while (n < WATCHES)
 		n += vn_poller_poll(p, 0);
 	for (int i = 0; i < WATCHES; i++) {
@@ -249,16 +252,19 @@ END_TEST
 
 START_TEST(no_descriptor_no_poller)
 {
-	struct rlimit none = {0, 0};
+	struct rlimit before, none;
 	int n = suite_n_fds();
 	vn_poller *p = vn_poller_new(&vn_sys_linux);
 
 	vn_poller_free(p);
 	ck_assert_int_eq(suite_n_fds(), n);
+	getrlimit(RLIMIT_NOFILE, &before);
+	none = (struct rlimit){0, before.rlim_max};
 	setrlimit(RLIMIT_NOFILE, &none);
 	errno = 0;
 	ck_assert_ptr_null(vn_poller_new(&vn_sys_linux));
 	ck_assert_int_eq(errno, EMFILE);
+	setrlimit(RLIMIT_NOFILE, &before); /* for the sanitizers at the end */
 	ck_assert_ptr_null(vn_poller_free(NULL));
 }
 END_TEST

@@ -34,7 +34,8 @@ probe_fire(vn_timer *t)
 static probe
 probe_make(vn_wheel *w, int *n_fired, vn_time *now)
 {
-	return (probe){.timer.fire = probe_fire, .wheel = w, .fired = -1, .n_fired = n_fired, .now = now};
+	return (probe){
+		.timer.fire = probe_fire, .wheel = w, .fired = -1, .n_fired = n_fired, .now = now};
 }
 
 START_TEST(nothing_armed_nothing_next)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""explore - every state that a model can reach, and a verdict on the design and on each mutant of it"""
+"""explore - every state that a model can reach, and a verdict on the design and its mutants"""
 import gc
 import sys
 from collections import deque
@@ -12,9 +12,9 @@ class Wrong(Exception):
 def explore(start, successors, ended):
     """Breadth first, so that what is found is found on a shortest way.
 
-    successors(state) yields the following states, or raises Wrong; ended(state) says what is wrong with a
-    state in which nothing can move any more, or None if all is done. Returns the number of states and what
-    is wrong.
+    successors(state) yields the following states, or raises Wrong; ended(state) says what is wrong
+    with a state in which nothing can move any more, or None if all is done. Returns the number of
+    states and what is wrong.
     """
     gc.disable()  # millions of tuples without a cycle
     seen, todo = {start}, deque([start])
@@ -45,7 +45,7 @@ def judge(rules, run, mutants):
         wanted = mutants.get(left_out)
         right = wrong is None if left_out is None else wrong is not None and wanted in wrong
         name = "as designed" if left_out is None else f"without {left_out}"
-        print(f"{'ok  ' if right else 'FAIL'} {name}: {n_states} states, {wrong or 'nothing goes wrong'}",
-              flush=True)
+        print("ok  " if right else "FAIL", f"{name}: {n_states} states,",
+              wrong or "nothing goes wrong", flush=True)
         failed |= not right
     sys.exit(failed)

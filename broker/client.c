@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Client - one client of the control socket
+ *
+ * A coroutine: reads a line, answers it, reads the next. It waits in three places, each with an end: for a line
+ * (VN_CLIENT_IDLE), for room to write (VN_CLIENT_STUCK without any progress), and, after some work without
+ * waiting, for the others (VN_CLIENT_BREATH, in which the hub makes a whole turn). After each of them the
+ * broker may be gone, and the answer is a negative errno.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "broker/control.h"
+#include "broker/log.h"
+
+#define JUNK_READS 512 /* more than any socket buffer holds by default */
+
+static void
+client_on_event(vn_watch *w, uint32_t events)
+{
+	vn_client *c = (vn_client *)(void *)((char *)w - offsetof(vn_client, watch));
+
+	(void)events;
+	c->ready = true;
+	if (c->queue.first)
+		vn_wake(c->queue.first, 0);
+}
+
+static int
+alive(const vn_client *c)
+{
+	return c->control->broker ? 0 : -ECANCELED;
+}
+
+/* Until there is news of the descriptor; what was missed while nobody waited counts. */
+static int
+client_wait(vn_client *c, vn_time until)
+{
+	vn_clause clause = {.queue = NULL};
+	int rc;
+
+	if (!c->ready) {
+		vn_waitq_push(&c->queue, &clause);
+		rc = vn_wait(c->control->hub, &clause, 1, until);
+		if (rc < 0)
+			return rc;
+	}
+	c->ready = false;
+	c->spent = 0;
+	return alive(c);
+}
+
+/**
+ * vn_client_work() - something was done; after enough of it the others have their turn
+ * @amount: VN_CLIENT_WORK is about a fifth of a millisecond
+ */
+int
+vn_client_work(vn_client *c, uint32_t amount)
+{
+	int rc;
+
+	c->spent += amount;
+	if (c->spent < VN_CLIENT_WORK)
+		return alive(c);
+	c->spent = 0;
+	rc = vn_sleep(c->control->hub, VN_CLIENT_BREATH);
+	return rc < 0 ? rc : alive(c);
+}
+
+/**
+ * vn_client_flush() - wait until everything is sent
+ *
+ * A Unix socket says that it is writable when most of its buffer is free; so somebody who reads slowly is told
+ * from somebody who does not read at all by one more try.
+ *
+ * Return: 0, or -ETIMEDOUT: the client does not read; -ECANCELED; or what send(2) says.
+ */
+int
+vn_client_flush(vn_client *c)
+{
+	vn_time until = vn_hub_after(c->control->hub, VN_CLIENT_STUCK);
+	size_t sent = 0;
+	int rc = alive(c);
+	bool stuck = false;
+
+	while (sent < c->out_len && rc == 0) {
+		ssize_t n =
+			send(c->fd, c->out + sent, c->out_len - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n >= 0) {
+			sent += (size_t)n;
+			until = vn_hub_after(c->control->hub, VN_CLIENT_STUCK);
+			stuck = false;
+		} else if (errno == EAGAIN && !stuck) {
+			rc = client_wait(c, until);
+			stuck = rc == -ETIMEDOUT;
+			rc = stuck ? alive(c) : rc;
+		} else if (errno != EINTR) {
+			rc = stuck ? -ETIMEDOUT : -errno;
+		}
+	}
+	c->out_len = 0;
+	return rc;
+}
+
+/**
+ * vn_client_write() - a part of an answer; may wait until the client has read earlier parts
+ */
+int
+vn_client_write(vn_client *c, const char *data, size_t len)
+{
+	while (len > 0) {
+		size_t room = sizeof c->out - c->out_len, n = len < room ? len : room;
+
+		memcpy(c->out + c->out_len, data, n);
+		c->out_len += (uint32_t)n;
+		data += n;
+		len -= n;
+		if (len > 0) {
+			int rc = vn_client_flush(c);
+
+			if (rc < 0)
+				return rc;
+		}
+	}
+	return 0;
+}
+
+static int
+client_vprintf(
+	vn_client *c, const char *prefix, const char *suffix, const char *format, va_list args)
+{
+	char text[1024];
+	size_t len = strlen(strcpy(text, prefix));
+
+	vsnprintf(text + len, sizeof text - len - 4, format, args);
+	len = strlen(text);
+	memcpy(text + len, suffix, strlen(suffix));
+	return vn_client_write(c, text, len + strlen(suffix));
+}
+
+/**
+ * vn_client_printf() - the same with a format; at most a kilobyte
+ */
+int
+vn_client_printf(vn_client *c, const char *format, ...)
+{
+	va_list args;
+	int rc;
+
+	va_start(args, format);
+	rc = client_vprintf(c, "", "", format, args);
+	va_end(args);
+	return rc;
+}
+
+/**
+ * vn_client_ok() - the end of an answer
+ */
+int
+vn_client_ok(vn_client *c)
+{
+	return vn_client_write(c, "OK\n\n", 4);
+}
+
+/**
+ * vn_client_error() - the end of an answer that tells why not
+ * @code:   one word, for programs
+ * @format: a sentence, for people; without a newline
+ */
+int
+vn_client_error(vn_client *c, const char *code, const char *format, ...)
+{
+	char prefix[64];
+	va_list args;
+	int rc;
+
+	snprintf(prefix, sizeof prefix, "ERR %s ", code);
+	va_start(args, format);
+	rc = client_vprintf(c, prefix, "\n\n", format, args);
+	va_end(args);
+	return rc;
+}
+
+/* Takes the next line out of what has been received; NULL if there is none yet. */
+static char *
+line_take(vn_client *c)
+{
+	char *line = c->in + c->in_used;
+	size_t n = c->in_len - c->in_used;
+	char *newline = memchr(line, '\n', n);
+
+	if (newline)
+		n = (size_t)(newline - line);
+	else if (!c->ended || n == 0)
+		return NULL;
+	c->in_used += (uint32_t)n + (newline != NULL);
+	if (n > 0 && line[n - 1] == '\r')
+		n--;
+	vn_log_clean(line, n);
+	line[n] = '\0';
+	return line;
+}
+
+/* Return: 0 with more bytes or the end of file; what was not taken moves to the start of the buffer. */
+static int
+client_receive(vn_client *c, vn_time until)
+{
+	ssize_t n;
+	int rc = 0;
+
+	c->in_len -= c->in_used;
+	memmove(c->in, c->in + c->in_used, c->in_len);
+	c->in_used = 0;
+	if (c->in_len == VN_LINE_BYTES)
+		return -EMSGSIZE;
+	while (rc == 0) {
+		n = recv(c->fd, c->in + c->in_len, VN_LINE_BYTES - c->in_len, MSG_DONTWAIT);
+		if (n >= 0)
+			break;
+		if (errno == EAGAIN)
+			rc = client_wait(c, until);
+		else if (errno != EINTR)
+			rc = -errno;
+	}
+	if (rc < 0)
+		return rc;
+	c->in_len += (uint32_t)n;
+	c->ended = n == 0;
+	return 0;
+}
+
+/* Waits for the next line, when the answers to earlier ones are sent. */
+static int
+line_read(vn_client *c, char **line)
+{
+	vn_time until = vn_hub_after(c->control->hub, VN_CLIENT_IDLE);
+	int rc = 0;
+
+	while (rc == 0 && !(*line = line_take(c))) {
+		if (c->ended)
+			return -EPIPE;
+		rc = vn_client_flush(c);
+		if (rc == 0)
+			rc = client_receive(c, until);
+	}
+	return rc;
+}
+
+/**
+ * vn_client_hang_up() - close so that what was sent is read as sent
+ * @fd: no longer watched
+ *
+ * A Unix socket that is closed with something unread resets the other end: whoever gets an answer and is sent
+ * away would see an error instead of the end.
+ */
+void
+vn_client_hang_up(int fd)
+{
+	char junk[1024];
+
+	shutdown(fd, SHUT_RDWR); /* nothing can be added to what is there */
+	for (int i = 0; i < JUNK_READS && recv(fd, junk, sizeof junk, MSG_DONTWAIT) > 0; i++)
+		;
+	close(fd);
+}
+
+static void
+client_free(vn_client *c)
+{
+	vn_control *control = c->control;
+
+	vn_watch_remove(control->hub->poller, &c->watch);
+	vn_client_hang_up(c->fd);
+	*c->link = c->next;
+	if (c->next)
+		c->next->link = c->link;
+	free(c);
+	vn_control_client_gone(control);
+}
+
+static int
+client_run(vn_hub *h, void *arg)
+{
+	vn_client *c = arg;
+	char *line;
+	int rc = alive(c);
+
+	(void)h;
+	while (rc == 0 && !c->leaving) {
+		rc = line_read(c, &line);
+		if (rc == 0)
+			rc = vn_client_work(c, VN_CLIENT_WORK_LINE);
+		if (rc == 0)
+			rc = vn_command_line(c, line);
+	}
+	if (rc == -EMSGSIZE)
+		vn_client_error(c, "limit", "a line has at most %d bytes", VN_LINE_BYTES - 1);
+	if (rc == 0 || rc == -EPIPE || rc == -EMSGSIZE)
+		vn_client_flush(c);
+	client_free(c);
+	return 0;
+}
+
+/**
+ * vn_client_open() - serve a client
+ * @fd: accepted, non-blocking; belongs to the client when this succeeds
+ *
+ * Return: 0, -ENOMEM, or -ECANCELED when the hub is stopping.
+ */
+int
+vn_client_open(vn_control *control, int fd)
+{
+	vn_client *c = malloc(sizeof *c);
+	int rc;
+
+	if (!c)
+		return -ENOMEM;
+	memset(c, 0, offsetof(vn_client, in));
+	c->control = control;
+	c->fd = fd;
+	rc = vn_watch_add(control->hub->poller, &c->watch, fd,
+		EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, client_on_event);
+	if (rc == 0)
+		rc = vn_co_spawn(control->hub, client_run, c);
+	if (rc < 0) {
+		vn_watch_remove(control->hub->poller, &c->watch);
+		free(c);
+		return rc;
+	}
+	c->next = control->clients;
+	c->link = &control->clients;
+	if (c->next)
+		c->next->link = &c->next;
+	control->clients = c;
+	control->n_clients++;
+	return 0;
+}

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Command - what the lines of the control socket mean
+ *
+ * An answer is its data lines, then "OK" or "ERR code sentence", then an empty line. The codes: "unknown"
+ * command, "usage" of a known one; "limit", "denied" and "memory" come from the socket.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/control.h"
+#include "broker/report.h"
+
+#define WORDS_MAX     16
+#define LINE_MAX_TEXT (VN_ROW_BYTES + VN_ROW_MAX * 44)
+#define MEASURED_ROWS 256 /* their widths decide on those of the table */
+#define WORK_ROW      32
+#define WORK_SKIP     1
+#define BLANKS        " \t"
+
+typedef struct command {
+	const char *name, *arguments, *help;
+	/* words[0] is the name; n counts it. 0, or a negative errno: the client is gone */
+	int (*run)(vn_client *c, char **words, size_t n);
+} command;
+
+static int help_run(vn_client *c, char **words, size_t n);
+
+static int
+version_run(vn_client *c, char **words, size_t n)
+{
+	(void)words, (void)n;
+	vn_client_printf(c, "vanilla %s\n", VN_VERSION);
+	return vn_client_ok(c);
+}
+
+static int
+ping_run(vn_client *c, char **words, size_t n)
+{
+	(void)words, (void)n;
+	return vn_client_ok(c);
+}
+
+static int
+quit_run(vn_client *c, char **words, size_t n)
+{
+	(void)words, (void)n;
+	c->leaving = true;
+	return vn_client_ok(c);
+}
+
+/* Answers first: the broker may be gone soon. */
+static int
+stop_with(vn_client *c, const char *text, bool now)
+{
+	int rc = vn_client_printf(c, "%s\n", text);
+
+	if (rc == 0)
+		rc = vn_client_ok(c);
+	if (rc == 0)
+		rc = vn_client_flush(c);
+	if (c->control->broker)
+		vn_broker_stop(c->control->broker, now);
+	return rc;
+}
+
+static int
+stop_run(vn_client *c, char **words, size_t n)
+{
+	if (n == 1)
+		return stop_with(c, "stopping", false);
+	if (n == 2 && strcmp(words[1], "now") == 0)
+		return stop_with(c, "stopping now", true);
+	return vn_client_error(c, "usage", "stop, or stop now; not 'stop %.60s'", words[1]);
+}
+
+static int
+drain_run(vn_client *c, char **words, size_t n)
+{
+	(void)words, (void)n;
+	return stop_with(c, "draining", false);
+}
+
+/* One row, as a line. */
+static int
+row_write(vn_client *c, const vn_query *q, const vn_row *row, const vn_widths *widths)
+{
+	char line[LINE_MAX_TEXT], *json;
+	int rc;
+
+	if (!q->json)
+		return vn_client_write(c, line, vn_row_print(row, widths, line, sizeof line));
+	json = vn_row_json(row, q->report->columns);
+	if (!json)
+		return -ENOMEM;
+	rc = vn_client_write(c, json, strlen(json));
+	free(json);
+	return rc;
+}
+
+/* The next one that is wanted. The others have their turn in here, so the broker may be gone: then *rc says so. */
+static vn_query_step
+next_row(vn_client *c, vn_query *q, vn_row *row, int *rc)
+{
+	vn_query_step step;
+
+	do {
+		step = vn_query_next(q, row);
+		*rc = vn_client_work(c, step == VN_QUERY_ROW ? WORK_ROW : WORK_SKIP);
+	} while (step == VN_QUERY_SKIP && *rc == 0);
+	return *rc < 0 ? VN_QUERY_END : step;
+}
+
+/* Widths that fit the names and the first rows. */
+static int
+measure(vn_client *c, const vn_query *q, vn_row *row, vn_widths *widths)
+{
+	vn_query probe = *q;
+	int rc;
+
+	memset(widths, 0, sizeof *widths);
+	vn_columns_row(q->report->columns, row);
+	vn_widths_measure(widths, row);
+	for (int i = 0; i < MEASURED_ROWS && next_row(c, &probe, row, &rc) == VN_QUERY_ROW; i++)
+		vn_widths_measure(widths, row);
+	return rc;
+}
+
+static int
+show_text(vn_client *c, vn_query *q, vn_row *row)
+{
+	vn_widths widths;
+	int rc = measure(c, q, row, &widths);
+
+	vn_columns_row(q->report->columns, row);
+	if (rc == 0)
+		rc = row_write(c, q, row, &widths);
+	while (rc == 0 && next_row(c, q, row, &rc) == VN_QUERY_ROW)
+		rc = row_write(c, q, row, &widths);
+	return rc;
+}
+
+/* One thing, as text: a line for each value. */
+static int
+show_single(vn_client *c, vn_query *q, vn_row *row)
+{
+	static const vn_columns names = {2, {"field", "value"}};
+	const vn_columns *columns = q->report->columns;
+	vn_widths widths = {{0}};
+	vn_row pair;
+	int rc;
+
+	vn_query_next(q, row);
+	for (uint32_t i = 0; i < columns->n; i++)
+		if (strlen(columns->names[i]) > widths.of[0])
+			widths.of[0] = (uint8_t)strlen(columns->names[i]);
+	vn_columns_row(&names, &pair);
+	rc = row_write(c, q, &pair, &widths);
+	for (uint32_t i = 0; i < row->n && rc == 0; i++) {
+		pair.values[0].text = columns->names[i];
+		pair.values[1] = row->values[i];
+		rc = row_write(c, q, &pair, &widths);
+	}
+	return rc;
+}
+
+/* An object with one array, element by element. */
+static int
+show_array(vn_client *c, vn_query *q, vn_row *row)
+{
+	const char *before = "\n";
+	int rc = vn_client_printf(c, "{\"%s\": [", q->report->name);
+
+	while (rc == 0 && next_row(c, q, row, &rc) == VN_QUERY_ROW) {
+		rc = vn_client_write(c, before, strlen(before));
+		if (rc == 0)
+			rc = row_write(c, q, row, NULL);
+		before = ",\n";
+	}
+	return rc < 0 ? rc : vn_client_write(c, "\n]}\n", 4);
+}
+
+static int
+show_object(vn_client *c, vn_query *q, vn_row *row)
+{
+	int rc;
+
+	vn_query_next(q, row);
+	rc = row_write(c, q, row, NULL);
+	return rc < 0 ? rc : vn_client_write(c, "\n", 1);
+}
+
+static int
+show_run(vn_client *c, char **words, size_t n)
+{
+	vn_query q;
+	vn_row row;
+	char why[256];
+	int rc;
+
+	if (vn_query_init(&q, c->control->broker, words + 1, n - 1, why) < 0)
+		return vn_client_error(c, "usage", "%s", why);
+	if (q.report->single)
+		rc = q.json ? show_object(c, &q, &row) : show_single(c, &q, &row);
+	else
+		rc = q.json ? show_array(c, &q, &row) : show_text(c, &q, &row);
+	return rc < 0 ? rc : vn_client_ok(c);
+}
+
+/* In the order of help. Arguments NULL: it takes none. */
+static const command commands[] = {
+	{"help", NULL, "this text", help_run},
+	{"version", NULL, "of the broker", version_run},
+	{"ping", NULL, "OK if the broker is alive", ping_run},
+	{"quit", NULL, "end this connection", quit_run},
+	{"show", "", NULL, show_run}, /* one line for each report, in their table */
+	{"drain", NULL, "finish the requests in hand, then end", drain_run},
+	{"stop", "[now]", "the same; now: without waiting for them", stop_run},
+};
+
+#define N_COMMANDS (sizeof commands / sizeof *commands)
+
+static int
+help_line(vn_client *c, const char *name, const char *what, const char *arguments, const char *help)
+{
+	char left[80];
+
+	snprintf(left, sizeof left, "%s%s%s%s%s", name, *what ? " " : "", what,
+		*arguments ? " " : "", arguments);
+	return vn_client_printf(c, "%-56s %s\n", left, help);
+}
+
+static int
+help_reports(vn_client *c)
+{
+	char arguments[64];
+	int rc = 0;
+
+	for (size_t i = 0; i < vn_n_reports && rc == 0; i++) {
+		snprintf(arguments, sizeof arguments, "%s%s[json]", vn_reports[i].arguments,
+			*vn_reports[i].arguments ? " " : "");
+		rc = help_line(c, "show", vn_reports[i].name, arguments, vn_reports[i].help);
+	}
+	return rc;
+}
+
+static int
+help_run(vn_client *c, char **words, size_t n)
+{
+	int rc = 0;
+
+	(void)words, (void)n;
+	for (size_t i = 0; i < N_COMMANDS && rc == 0; i++) {
+		const command *k = &commands[i];
+
+		rc = k->help ? help_line(c, k->name, "", k->arguments ? k->arguments : "", k->help)
+			     : help_reports(c);
+	}
+	return rc < 0 ? rc : vn_client_ok(c);
+}
+
+static int
+command_run(vn_client *c, char **words, size_t n)
+{
+	for (size_t i = 0; i < N_COMMANDS; i++) {
+		if (strcmp(commands[i].name, words[0]) != 0)
+			continue;
+		if (n > 1 && !commands[i].arguments)
+			return vn_client_error(c, "usage", "%s takes no argument, not '%.60s'",
+				words[0], words[1]);
+		return commands[i].run(c, words, n);
+	}
+	return vn_client_error(c, "unknown", "no command '%.60s'; try help", words[0]);
+}
+
+/* One command of a batch; nothing but blanks is none. */
+static int
+command_parse(vn_client *c, char *text)
+{
+	char *words[WORDS_MAX], *rest = NULL;
+	size_t n = 0;
+
+	for (char *word = strtok_r(text, BLANKS, &rest); word;
+		word = strtok_r(NULL, BLANKS, &rest)) {
+		if (n == WORDS_MAX)
+			return vn_client_error(
+				c, "usage", "a command has at most %d words", WORDS_MAX);
+		words[n++] = word;
+	}
+	return n > 0 ? command_run(c, words, n) : 0;
+}
+
+/**
+ * vn_command_line() - answer a line
+ * @line: taken apart
+ *
+ * Return: 0, or a negative errno when the client or the broker is gone.
+ */
+int
+vn_command_line(vn_client *c, char *line)
+{
+	char *rest = NULL;
+	int rc = 0;
+
+	for (char *text = strtok_r(line, ";", &rest); text && rc == 0 && !c->leaving;
+		text = strtok_r(NULL, ";", &rest)) {
+		rc = command_parse(c, text);
+		if (rc == 0)
+			rc = vn_client_work(c, VN_CLIENT_WORK_LINE);
+	}
+	return rc;
+}

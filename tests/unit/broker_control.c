@@ -1,0 +1,913 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Control - the control socket over a broker that was filled by hand
+ *
+ * The hub, the broker and the clients are one process and one thread: whoever waits for an answer lets the hub
+ * turn. The clock can be put forward, so nothing waits for a timeout.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "broker/control.h"
+#include "broker/log.h"
+#include "tests/unit/suite.h"
+
+#define TURNS      20000
+#define TEXT_BYTES (16u << 20)
+#define N_MANY     10000
+
+typedef struct bench {
+	vn_broker broker;
+	vn_config config;
+	vn_sys sys; /* the real one, but for the clock */
+	int64_t ahead;
+	vn_worker *worker;
+	vn_broker_endpoint *endpoint;
+	char folder[64], path[128], said[1024];
+	char *text;
+	char *program[2];
+	int n_fds;
+} bench;
+
+static int64_t
+clock_now(const vn_sys *sys)
+{
+	return vn_sys_linux.now(&vn_sys_linux) + *(const int64_t *)sys->world;
+}
+
+static void
+listen_to_log(void *arg, int level, const char *text)
+{
+	bench *k = arg;
+
+	(void)level;
+	snprintf(k->said, sizeof k->said, "%s", text);
+}
+
+static void
+fill_worker(bench *k)
+{
+	vn_worker *w = calloc(1, sizeof *w);
+
+	for (int i = 0; i < VN_MAX_ENDPOINTS; i++)
+		w->listener_of[i] = VN_NO_LISTENER;
+	w->listener_of[0] = 1;
+	w->broker = &k->broker;
+	w->slot = 1;
+	w->incarnation = 7;
+	w->state = VN_WORKER_READY;
+	w->pid = 4242;
+	w->n_attached = 2;
+	w->n_requests = 99;
+	strcpy(w->last_death, "killed by signal 9");
+	k->worker = k->broker.workers[1] = w;
+	k->broker.n_slots = 2; /* the second has never been */
+}
+
+static void
+fill_endpoint(bench *k)
+{
+	vn_broker_endpoint *e = calloc(1, sizeof *e);
+
+	e->used = true;
+	e->fd = e->watch.fd = -1;
+	e->resumable = true;
+	e->asked = strdup("tcp://127.0.0.1:0");
+	strcpy(e->url, "tcp://127.0.0.1:7000");
+	e->broker = &k->broker;
+	e->n_conns = 3;
+	k->endpoint = k->broker.endpoints[0] = e;
+	k->broker.n_endpoints = 1;
+}
+
+/* n connections: every second one attached. */
+static void
+fill_conns(bench *k, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		vn_record *r = vn_record_at(k->broker.ledger, vn_ledger_take(k->broker.ledger));
+
+		r->flags |= i % 2 ? VN_R_ATTACHED : VN_R_WAITING;
+		r->worker = i % 2 ? 1 : VN_NO_WORKER;
+		r->incarnation = 7;
+		r->received = r->delivered = 30;
+		r->acked = r->committed = 10;
+		r->queued = 9;
+		r->sent = 4;
+		r->opened = (uint32_t)(k->broker.hub->now / VN_SEC);
+		r->peer.family = AF_INET;
+		r->peer.port = htons((uint16_t)(1000 + i));
+		r->peer.addr[0] = 127, r->peer.addr[3] = 1;
+	}
+}
+
+static bench *
+bench_new(void)
+{
+	bench *k = calloc(1, sizeof *k);
+	char *folder;
+
+	k->n_fds = suite_n_fds();
+	strcpy(k->folder, "/tmp/vanilla-control-XXXXXX");
+	folder = mkdtemp(k->folder);
+	ck_assert_ptr_nonnull(folder);
+	snprintf(k->path, sizeof k->path, "%s/x.sock", k->folder);
+	k->text = malloc(TEXT_BYTES);
+	k->sys = vn_sys_linux;
+	k->sys.now = clock_now;
+	k->sys.world = &k->ahead;
+	k->program[0] = strdup("/opt/bin/shop");
+	k->config.program = k->program;
+	k->config.name = strdup("shop");
+	k->config.control_path = k->path;
+	k->broker.config = &k->config;
+	k->broker.hub = vn_hub_open(&k->sys);
+	k->broker.ledger = vn_ledger_new(N_MANY, 3, 1u << 20);
+	k->broker.started = k->broker.hub->now;
+	vn_log_to(k->broker.hub, listen_to_log, k);
+	fill_worker(k);
+	fill_endpoint(k);
+	return k;
+}
+
+static void
+bench_free(bench *k)
+{
+	vn_control_close(&k->broker);
+	k->broker.ledger = vn_ledger_free(k->broker.ledger);
+	vn_hub_close(k->broker.hub);
+	ck_assert_msg(access(k->path, F_OK) < 0, "the socket is still there");
+	rmdir(k->folder);
+	free(k->worker);
+	free(k->endpoint->asked);
+	free(k->endpoint);
+	free(k->config.name);
+	free(k->program[0]);
+	free(k->text);
+	if (k->n_fds >= 0)
+		ck_assert_int_eq(suite_n_fds(), k->n_fds);
+	free(k);
+}
+
+static void
+turn(bench *k)
+{
+	vn_sleep(k->broker.hub, 10 * VN_US);
+}
+
+static bench *
+opened(void)
+{
+	bench *k = bench_new();
+
+	ck_assert_int_eq(vn_control_open(&k->broker), 0);
+	return k;
+}
+
+static int
+client(const bench *k)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	strcpy(address.sun_path, k->path);
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)(void *)&address, sizeof address), 0);
+	return fd;
+}
+
+static void
+say(int fd, const char *text)
+{
+	ck_assert_int_eq(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+/* Reads until the broker ends the connection; false if it never does. */
+static bool
+hear_all(bench *k, int fd)
+{
+	size_t len = 0;
+	ssize_t n;
+
+	for (int i = 0; i < TURNS; i++) {
+		turn(k);
+		while ((n = recv(fd, k->text + len, TEXT_BYTES - 1 - len, 0)) > 0)
+			len += (size_t)n;
+		k->text[len] = '\0';
+		if (n == 0)
+			return true;
+		ck_assert_int_eq(errno, EAGAIN);
+	}
+	return false;
+}
+
+/* Reads until what came ends with this. */
+static void
+hear(bench *k, int fd, const char *end)
+{
+	size_t len = 0, n_end = strlen(end);
+
+	for (int i = 0; i < TURNS; i++) {
+		ssize_t n = recv(fd, k->text + len, TEXT_BYTES - 1 - len, 0);
+
+		len += n > 0 ? (size_t)n : 0;
+		k->text[len] = '\0';
+		if (len >= n_end && strcmp(k->text + len - n_end, end) == 0)
+			return;
+		turn(k);
+	}
+	ck_abort_msg("never came: %s", end);
+}
+
+static const char *
+ask(bench *k, const char *line)
+{
+	int fd = client(k);
+
+	say(fd, line);
+	shutdown(fd, SHUT_WR);
+	ck_assert(hear_all(k, fd));
+	close(fd);
+	return k->text;
+}
+
+static json_t *
+ask_json(bench *k, const char *line)
+{
+	char *end;
+	json_t *document;
+
+	ask(k, line);
+	end = strstr(k->text, "OK\n\n");
+	ck_assert_msg(end && end[4] == '\0', "no OK: %s", k->text);
+	*end = '\0';
+	document = json_loads(k->text, 0, NULL);
+	ck_assert_msg(document != NULL, "no JSON: %s", k->text);
+	return document;
+}
+
+START_TEST(small_commands_are_answered)
+{
+	bench *k = opened();
+
+	ck_assert_str_eq(ask(k, "ping\n"), "OK\n\n");
+	ck_assert_str_eq(ask(k, "version\n"), "vanilla " VN_VERSION "\nOK\n\n");
+	ck_assert_str_eq(ask(k, "quit\nping\n"), "OK\n\n");
+	ask(k, "help\n");
+	ck_assert_ptr_nonnull(
+		strstr(k->text, "\nshow conns [worker ID] [listener NAME] [limit N]"));
+	ck_assert_ptr_nonnull(strstr(k->text, "\nstop [now]"));
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(lines_may_end_in_any_way_and_blank_ones_are_nothing)
+{
+	bench *k = opened();
+
+	ck_assert_str_eq(ask(k, "ping"), "OK\n\n");
+	ck_assert_str_eq(ask(k, "ping\r\n"), "OK\n\n");
+	ck_assert_str_eq(ask(k, "\n\n ; ;;\n  ping  \n"), "OK\n\n");
+	ck_assert_str_eq(ask(k, ""), "");
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(each_command_of_a_batch_has_its_own_result)
+{
+	bench *k = opened();
+
+	ck_assert_str_eq(ask(k, "ping;version ; nonsense;ping\nping"),
+		"OK\n\nvanilla " VN_VERSION "\nOK\n\n"
+		"ERR unknown no command 'nonsense'; try help\n\nOK\n\nOK\n\n");
+	ck_assert_str_eq(ask(k, "ping;quit;ping\n"), "OK\n\nOK\n\n");
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(what_cannot_be_is_told_apart)
+{
+	static const char *const bad[][2] = {{"nonsense", "ERR unknown "}, {"show", "ERR usage "},
+		{"show nonsense", "ERR usage "}, {"show worker 99", "ERR usage "},
+		{"ping pong", "ERR usage "}, {"show conns limit x", "ERR usage "},
+		{"show conns limit -1", "ERR usage "}, {"show conns limit", "ERR usage "},
+		{"show conns worker 3", "ERR usage "}, {"show conns worker 0", "ERR usage "},
+		{"show conns worker 1.x", "ERR usage "}, {"show conns worker", "ERR usage "},
+		{"show conns listener tcp://x:1", "ERR usage "}, {"show workers xml", "ERR usage "},
+		{"show workers limit 3", "ERR usage "}, {"stop later", "ERR usage "},
+		{"a b c d e f g h i j k l m n o p q", "ERR usage "},
+		{"\001\033[2J", "ERR unknown "}};
+	bench *k = opened();
+
+	for (size_t i = 0; i < SUITE_COUNT(bad); i++) {
+		const char *text = ask(k, bad[i][0]);
+
+		ck_assert_msg(strncmp(text, bad[i][1], strlen(bad[i][1])) == 0, "%s: %s", bad[i][0],
+			text);
+		ck_assert_msg(
+			strstr(text, "\n") == text + strlen(text) - 2, "%s: %s", bad[i][0], text);
+		ck_assert_ptr_null(strchr(text, '\033'));
+	}
+	ck_assert_int_eq(k->broker.phase, VN_PHASE_STARTING);
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(text_and_json_have_the_same_names)
+{
+	static const char *const whats[] = {"workers", "listeners", "conns", "lanes"};
+	bench *k = opened();
+	char line[64];
+
+	fill_conns(k, 3);
+	for (size_t i = 0; i < SUITE_COUNT(whats); i++) {
+		json_t *document, *one;
+		size_t n_rows = 0, n_names = 0;
+		char *names;
+
+		snprintf(line, sizeof line, "show %s json", whats[i]);
+		document = ask_json(k, line);
+		one = json_array_get(json_object_get(document, whats[i]), 0);
+		ask(k, (snprintf(line, sizeof line, "show %s", whats[i]), line));
+		for (char *p = k->text; (p = strchr(p, '\n')); p++)
+			n_rows++;
+		ck_assert_uint_eq(
+			n_rows, 1 + json_array_size(json_object_get(document, whats[i])) + 2);
+		names = strtok(k->text, "\n");
+		for (char *name = strtok(names, " "); one && name; name = strtok(NULL, " ")) {
+			ck_assert_msg(json_object_get(one, name), "%s has no %s", whats[i], name);
+			n_names++;
+		}
+		if (one)
+			ck_assert_uint_eq(n_names, json_object_size(one));
+		json_decref(document);
+	}
+	bench_free(k);
+}
+END_TEST
+
+static const char *
+member(json_t *document, const char *array, size_t i, const char *name)
+{
+	json_t *value = json_object_get(json_array_get(json_object_get(document, array), i), name);
+
+	return json_is_string(value) ? json_string_value(value) : "none";
+}
+
+static long long
+number(json_t *document, const char *array, size_t i, const char *name)
+{
+	json_t *value = json_object_get(json_array_get(json_object_get(document, array), i), name);
+
+	return json_is_integer(value) ? json_integer_value(value) : -1;
+}
+
+START_TEST(shown_values_are_true)
+{
+	bench *k = opened();
+	json_t *d;
+
+	fill_conns(k, 2);
+	d = ask_json(k, "show workers json");
+	ck_assert_uint_eq(json_array_size(json_object_get(d, "workers")), 1);
+	ck_assert_str_eq(member(d, "workers", 0, "id"), "1.7");
+	ck_assert_int_eq(number(d, "workers", 0, "pid"), 4242);
+	ck_assert_str_eq(member(d, "workers", 0, "state"), "ready");
+	ck_assert_int_eq(number(d, "workers", 0, "requests_total"), 99);
+	ck_assert_str_eq(member(d, "workers", 0, "last_death"), "killed by signal 9");
+	json_decref(d);
+	d = ask_json(k, "show listeners json");
+	ck_assert_str_eq(member(d, "listeners", 0, "name"), "tcp://127.0.0.1:0");
+	ck_assert_str_eq(member(d, "listeners", 0, "url"), "tcp://127.0.0.1:7000");
+	ck_assert_int_eq(number(d, "listeners", 0, "workers"), 1);
+	json_decref(d);
+	d = ask_json(k, "show conns json");
+	ck_assert_str_eq(member(d, "conns", 0, "id"), "1");
+	ck_assert_str_eq(member(d, "conns", 0, "worker"), "none");
+	ck_assert_str_eq(member(d, "conns", 0, "state"), "waiting");
+	ck_assert_str_eq(member(d, "conns", 1, "worker"), "1.7");
+	ck_assert_str_eq(member(d, "conns", 1, "peer"), "127.0.0.1:1001");
+	ck_assert_int_eq(number(d, "conns", 1, "unacked_bytes"), 20);
+	ck_assert_int_eq(number(d, "conns", 1, "unsent_bytes"), 5);
+	json_decref(d);
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(info_is_one_object)
+{
+	bench *k = opened();
+	json_t *d;
+
+	k->broker.n_resets[VN_RESET_LIMIT] = 5;
+	free(k->config.name);
+	k->config.name = strdup("sh\xffop \"x\""); /* no UTF-8 */
+	d = ask_json(k, "show info json");
+	ck_assert_str_eq(json_string_value(json_object_get(d, "name")), "sh?op \"x\"");
+	ck_assert_int_eq(json_integer_value(json_object_get(d, "pid")), getpid());
+	ck_assert_int_eq(
+		json_integer_value(json_object_get(json_object_get(d, "resets_total"), "limit")),
+		5);
+	ck_assert_uint_eq(json_object_size(json_object_get(d, "resets_total")), VN_N_RESET_REASONS);
+	for (int i = 0; i < VN_N_RESET_REASONS; i++)
+		ck_assert_ptr_nonnull(json_object_get(
+			json_object_get(d, "resets_total"), vn_reset_reason_name(i)));
+	json_decref(d);
+	ask(k, "show info");
+	ck_assert_ptr_nonnull(strstr(k->text, "\nresets_total.limit          5\n"));
+	ck_assert_ptr_nonnull(strstr(k->text, "\nphase                       starting\n"));
+	bench_free(k);
+}
+END_TEST
+
+static void
+peer_is(bench *k, const char *wanted)
+{
+	json_t *d = ask_json(k, "show conns limit 1 json");
+
+	ck_assert_str_eq(member(d, "conns", 0, "peer"), wanted);
+	json_decref(d);
+}
+
+START_TEST(peers_of_each_family_are_named)
+{
+	bench *k = opened();
+	vn_desc_peer *peer;
+	const uint32_t ids[] = {77, 1000, 5};
+
+	fill_conns(k, 1);
+	peer = &vn_record_at(k->broker.ledger, 0)->peer;
+	peer_is(k, "127.0.0.1:1000");
+	*peer = (vn_desc_peer){.family = AF_INET6, .port = htons(1), .addr = {[15] = 1}};
+	peer_is(k, "[::1]:1");
+	peer->addr[0] = 0xfe, peer->addr[1] = 0x80, peer->scope = 2;
+	peer_is(k, "[fe80::1%2]:1");
+	*peer = (vn_desc_peer){.family = AF_UNIX};
+	memcpy(peer->addr, ids, sizeof ids);
+	peer_is(k, "unix:77/1000");
+	bench_free(k);
+}
+END_TEST
+
+static size_t
+count_conns(bench *k, const char *line)
+{
+	json_t *d = ask_json(k, line);
+	size_t n = json_array_size(json_object_get(d, "conns"));
+
+	json_decref(d);
+	return n;
+}
+
+START_TEST(connections_can_be_narrowed)
+{
+	bench *k = opened();
+
+	fill_conns(k, 100);
+	vn_ledger_give(k->broker.ledger, 3);
+	ck_assert_uint_eq(count_conns(k, "show conns json"), 99);
+	ck_assert_uint_eq(count_conns(k, "show conns limit 7 json"), 7);
+	ck_assert_uint_eq(count_conns(k, "show conns limit 0 json"), 0);
+	ck_assert_uint_eq(count_conns(k, "show conns worker 1 json"), 49);
+	ck_assert_uint_eq(count_conns(k, "show conns worker 1.7 limit 60 json"), 49);
+	ck_assert_uint_eq(count_conns(k, "show conns worker 1.6 json"), 0);
+	ck_assert_uint_eq(count_conns(k, "show conns worker 2 json"), 0);
+	ck_assert_uint_eq(count_conns(k, "show conns listener tcp://127.0.0.1:0 json"), 99);
+	ck_assert_uint_eq(
+		count_conns(k, "show conns limit 9 listener tcp://127.0.0.1:7000 json"), 9);
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(ten_thousand_connections_are_shown_while_they_come_and_go)
+{
+	bench *k = opened();
+	int fd = client(k);
+	size_t n;
+	char *p;
+
+	fill_conns(k, N_MANY);
+	say(fd, "show conns json; show conns\n");
+	for (int i = 0; i < 20; i++)
+		turn(k);
+	/* nobody has read yet: what is made waits in the socket and in a buffer of fixed size */
+	for (uint32_t i = 5000; i < N_MANY; i++)
+		vn_ledger_give(k->broker.ledger, i);
+	shutdown(fd, SHUT_WR);
+	ck_assert(hear_all(k, fd));
+	close(fd);
+	p = strstr(k->text, "]}\nOK\n\n");
+	ck_assert_ptr_nonnull(p);
+	n = 0;
+	for (const char *q = k->text; q < p && (q = strstr(q, "\"id\": \"")) && q < p; q++)
+		n++;
+	ck_assert_uint_ge(n, 5000);
+	ck_assert_uint_le(n, N_MANY);
+	n = 0;
+	for (p += strlen("]}\nOK\n\n"); (p = strchr(p, '\n')); p++)
+		n++;
+	ck_assert_uint_eq(n, 1 + 5000 + 2);
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(others_are_served_while_a_long_answer_is_made)
+{
+	bench *k = opened();
+	int slow = client(k), quick = client(k);
+	uint32_t n_pings = 0;
+	ssize_t n;
+
+	fill_conns(k, N_MANY);
+	say(slow, "show conns json\n");
+	do {
+		say(quick, "ping\n");
+		hear(k, quick, "OK\n\n");
+		n_pings++;
+		n = recv(slow, k->text, TEXT_BYTES - 1, 0);
+		ck_assert(n > 0 || errno == EAGAIN);
+	} while (n < 4 || memcmp(k->text + n - 4, "OK\n\n", 4) != 0);
+	ck_assert_uint_ge(n_pings, 10);
+	close(slow);
+	close(quick);
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(who_does_not_read_is_sent_away_and_costs_no_memory)
+{
+	bench *k = opened();
+	int silent = client(k), other = client(k);
+	char junk[64];
+	ssize_t n;
+
+	fill_conns(k, N_MANY);
+	for (int i = 0; i < 50; i++) {
+		while ((n = send(silent, "show conns json\n", 16, MSG_NOSIGNAL)) > 0)
+			;
+		turn(k);
+	}
+	ck_assert_int_eq(errno, EAGAIN); /* its commands are not read any more */
+	say(other, "ping\n");
+	hear(k, other, "OK\n\n");
+	ck_assert_uint_eq(k->broker.control->n_clients, 2);
+	k->ahead += VN_CLIENT_STUCK + VN_SEC;
+	for (int i = 0; i < TURNS && k->broker.control->n_clients > 1; i++)
+		turn(k);
+	ck_assert_uint_eq(k->broker.control->n_clients, 1);
+	while ((n = recv(silent, junk, sizeof junk, 0)) > 0)
+		;
+	ck_assert(n == 0 || errno == ECONNRESET);
+	say(other, "ping\n");
+	hear(k, other, "OK\n\n");
+	close(silent);
+	close(other);
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(slow_progress_is_progress)
+{
+	bench *k = opened();
+	int fd = client(k);
+	size_t len = 0;
+
+	fill_conns(k, N_MANY);
+	say(fd, "show conns json\n");
+	for (int i = 0; i < TURNS; i++) {
+		ssize_t n = recv(fd, k->text + len, 20000, 0);
+
+		len += n > 0 ? (size_t)n : 0;
+		k->text[len] = '\0';
+		if (len > 4 && strcmp(k->text + len - 4, "OK\n\n") == 0)
+			break;
+		for (int j = 0; j < 5; j++)
+			turn(k);
+		k->ahead += VN_CLIENT_STUCK / 4; /* in all far longer than anybody may be stuck */
+	}
+	ck_assert_str_eq(k->text + len - 8, "\n]}\nOK\n\n");
+	close(fd);
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(who_says_nothing_for_long_is_sent_away)
+{
+	bench *k = opened();
+	int fd = client(k), dribbler = client(k);
+
+	say(dribbler, "pi");
+	for (int i = 0; i < 4; i++) {
+		for (int j = 0; j < 50; j++)
+			turn(k);
+		ck_assert_uint_eq(k->broker.control->n_clients, 2);
+		say(dribbler, "n");
+		k->ahead += VN_CLIENT_IDLE / 4 + VN_SEC;
+	}
+	for (int i = 0; i < TURNS && k->broker.control->n_clients > 0; i++)
+		turn(k);
+	ck_assert_uint_eq(k->broker.control->n_clients, 0);
+	close(fd);
+	close(dribbler);
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(clients_are_limited_and_leave_room_when_they_go)
+{
+	bench *k = opened();
+	int fds[VN_CLIENTS_MAX], last;
+
+	for (int i = 0; i < VN_CLIENTS_MAX; i++) {
+		fds[i] = client(k);
+		say(fds[i], "ping\n");
+		hear(k, fds[i], "OK\n\n");
+	}
+	last = client(k);
+	say(last, "ping\n");
+	ck_assert(hear_all(k, last));
+	ck_assert_str_eq(
+		k->text, "ERR limit 64 clients are connected already; try again later\n\n");
+	close(last);
+	for (int i = 0; i < VN_CLIENTS_MAX; i++)
+		close(fds[i]); /* and at once, before the broker could see it: */
+	ck_assert_str_eq(ask(k, "ping\n"), "OK\n\n");
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(a_line_has_a_limit)
+{
+	bench *k = opened();
+	char *line = malloc(VN_LINE_BYTES + 3);
+	int fd = client(k);
+
+	memset(line, 'x', VN_LINE_BYTES + 2);
+	memcpy(line, "ping ", 5);
+	line[VN_LINE_BYTES - 1] = '\n';
+	line[VN_LINE_BYTES] = '\0';
+	ask(k, line);
+	ck_assert_ptr_nonnull(strstr(k->text, "ERR usage ping takes no argument"));
+	line[VN_LINE_BYTES - 1] = 'x';
+	say(fd, line);
+	ck_assert(hear_all(k, fd));
+	ck_assert_str_eq(k->text, "ERR limit a line has at most 4095 bytes\n\n");
+	close(fd);
+	free(line);
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(garbage_harms_nobody)
+{
+	bench *k = opened();
+	char garbage[3000];
+	uint64_t seed = 12345;
+
+	for (int round = 0; round < 50; round++) {
+		int fd = client(k);
+
+		for (size_t i = 0; i < sizeof garbage; i++)
+			garbage[i] = (char)suite_random(&seed);
+		ck_assert_int_gt(send(fd, garbage, sizeof garbage, MSG_NOSIGNAL), 0);
+		if (round % 2)
+			shutdown(fd, SHUT_WR);
+		turn(k);
+		close(fd);
+	}
+	ck_assert_str_eq(ask(k, "ping\n"), "OK\n\n");
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(stop_is_answered_before_it_happens)
+{
+	bench *k = opened();
+
+	k->broker.n_slots = 0; /* no workers that would have to be stopped */
+	ck_assert_str_eq(ask(k, "stop\n"), "stopping\nOK\n\n");
+	ck_assert_int_ge(k->broker.phase, VN_PHASE_DRAINING);
+	ck_assert(k->broker.is_over);
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(stop_is_obeyed_even_if_nobody_waits_for_the_answer)
+{
+	bench *k = opened();
+	int fd = client(k);
+
+	k->broker.n_slots = 0;
+	say(fd, "stop now\n");
+	close(fd);
+	for (int i = 0; i < TURNS && !k->broker.is_over; i++)
+		turn(k);
+	ck_assert(k->broker.is_over);
+	ck_assert_int_eq(k->broker.phase, VN_PHASE_STOPPING);
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(closing_sends_everybody_away_in_whatever_state)
+{
+	bench *k = opened();
+	int fds[5];
+
+	fill_conns(k, N_MANY);
+	for (size_t i = 0; i < SUITE_COUNT(fds); i++)
+		fds[i] = client(k);
+	say(fds[1], "show wor");
+	say(fds[2], "show conns json\n");
+	for (int i = 0; i < 50; i++)
+		turn(k);
+	say(fds[3], "show conns\n");
+	say(fds[4], "ping\n");
+	vn_sleep(k->broker.hub, 0);
+	vn_control_close(&k->broker);
+	k->broker.ledger = vn_ledger_free(k->broker.ledger);
+	for (size_t i = 0; i < SUITE_COUNT(fds); i++) {
+		ck_assert(hear_all(k, fds[i]));
+		close(fds[i]);
+	}
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(the_socket_is_for_its_user_alone)
+{
+	bench *k = bench_new();
+	char folder[96];
+	struct stat st;
+
+	snprintf(folder, sizeof folder, "%s/new", k->folder);
+	snprintf(k->path, sizeof k->path, "%s/x.sock", folder);
+	umask(0);
+	ck_assert_int_eq(vn_control_open(&k->broker), 0);
+	ck_assert_int_eq(stat(k->path, &st), 0);
+	ck_assert_int_eq(st.st_mode & 07777, 0600);
+	ck_assert_int_eq(stat(folder, &st), 0);
+	ck_assert_int_eq(st.st_mode & 07777, 0700);
+	ck_assert_int_eq(umask(0), 0);
+	vn_control_close(&k->broker);
+	rmdir(folder);
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(another_user_is_turned_away)
+{
+	bench *k;
+	int fd, status;
+	pid_t child;
+	char text[128] = "";
+
+	if (getuid() != 0)
+		return; /* only root can become somebody else */
+	k = opened();
+	ck_assert_int_eq(chmod(k->path, 0666) | chmod(k->folder, 0777), 0);
+	child = fork();
+	if (child == 0) {
+		if (setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0)
+			_exit(1);
+		fd = client(k);
+		fcntl(fd, F_SETFL, 0);
+		_exit(recv(fd, text, sizeof text, MSG_WAITALL) > 0 &&
+					strncmp(text, "ERR denied ", 11) == 0
+				? 0
+				: 2);
+	}
+	while (waitpid(child, &status, WNOHANG) == 0)
+		turn(k);
+	ck_assert_int_eq(status, 0);
+	ck_assert_uint_eq(k->broker.control->n_clients, 0);
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(a_stale_socket_is_taken_over)
+{
+	bench *k = bench_new();
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	strcpy(address.sun_path, k->path);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)(void *)&address, sizeof address), 0);
+	close(fd);
+	ck_assert_int_eq(vn_control_open(&k->broker), 0);
+	ck_assert_str_eq(ask(k, "ping\n"), "OK\n\n");
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(a_live_socket_is_not)
+{
+	bench *k = opened(), *other = bench_new();
+
+	other->config.control_path = k->path;
+	ck_assert_int_eq(vn_control_open(&other->broker), VN_EXIT_RUNNING);
+	ck_assert_ptr_nonnull(strstr(other->said, k->path));
+	ck_assert_ptr_nonnull(strstr(other->said, "running"));
+	ck_assert_str_eq(ask(k, "ping\n"), "OK\n\n");
+	ck_assert_int_eq(access(k->path, F_OK), 0);
+	bench_free(other);
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(a_successor_keeps_its_socket)
+{
+	bench *k = opened(), *other;
+
+	ck_assert_int_eq(unlink(k->path), 0); /* somebody tidied up */
+	other = bench_new();
+	other->n_fds = -1; /* k closes some in between */
+	other->config.control_path = k->path;
+	ck_assert_int_eq(vn_control_open(&other->broker), 0);
+	vn_control_close(&k->broker);
+	ck_assert_int_eq(access(k->path, F_OK), 0);
+	vn_control_close(&other->broker);
+	ck_assert_int_lt(access(k->path, F_OK), 0);
+	bench_free(other);
+	bench_free(k);
+}
+END_TEST
+
+static void
+cannot_open(bench *k, int code, const char *words)
+{
+	ck_assert_int_eq(vn_control_open(&k->broker), code);
+	ck_assert_msg(strstr(k->said, k->config.control_path), "does not name it: %s", k->said);
+	ck_assert_msg(strstr(k->said, words), "no '%s': %s", words, k->said);
+	ck_assert_ptr_null(k->broker.control);
+}
+
+START_TEST(a_path_that_cannot_be_is_told_in_a_sentence)
+{
+	bench *k = bench_new();
+	char path[128];
+	int fd;
+
+	fd = open(k->path, O_CREAT | O_WRONLY, 0600);
+	close(fd);
+	cannot_open(k, VN_EXIT_SYSTEM, "no socket");
+	ck_assert_int_eq(access(k->path, F_OK), 0);
+	unlink(k->path);
+	snprintf(path, sizeof path, "%s/a/b/c.sock", k->folder);
+	k->config.control_path = path;
+	cannot_open(k, VN_EXIT_SYSTEM, "make the folder first");
+	if (getuid() == 0) {
+		ck_assert_int_eq(seteuid(65534), 0);
+		snprintf(path, sizeof path, "%s/x.sock", k->folder);
+		cannot_open(k, VN_EXIT_PERMISSION, "XDG_RUNTIME_DIR");
+		snprintf(path, sizeof path, "%s/new/x.sock", k->folder);
+		cannot_open(k, VN_EXIT_PERMISSION, "XDG_RUNTIME_DIR");
+		ck_assert_int_eq(seteuid(0), 0);
+	}
+	bench_free(k);
+}
+END_TEST
+
+int
+main(void)
+{
+	const TTest *const tests[] = {
+		small_commands_are_answered,
+		lines_may_end_in_any_way_and_blank_ones_are_nothing,
+		each_command_of_a_batch_has_its_own_result,
+		what_cannot_be_is_told_apart,
+		text_and_json_have_the_same_names,
+		shown_values_are_true,
+		info_is_one_object,
+		peers_of_each_family_are_named,
+		connections_can_be_narrowed,
+		ten_thousand_connections_are_shown_while_they_come_and_go,
+		others_are_served_while_a_long_answer_is_made,
+		who_does_not_read_is_sent_away_and_costs_no_memory,
+		slow_progress_is_progress,
+		who_says_nothing_for_long_is_sent_away,
+		clients_are_limited_and_leave_room_when_they_go,
+		a_line_has_a_limit,
+		garbage_harms_nobody,
+		stop_is_answered_before_it_happens,
+		stop_is_obeyed_even_if_nobody_waits_for_the_answer,
+		closing_sends_everybody_away_in_whatever_state,
+		the_socket_is_for_its_user_alone,
+		another_user_is_turned_away,
+		a_stale_socket_is_taken_over,
+		a_live_socket_is_not,
+		a_successor_keeps_its_socket,
+		a_path_that_cannot_be_is_told_in_a_sentence,
+	};
+
+	return suite_run("broker_control", tests, SUITE_COUNT(tests));
+}
