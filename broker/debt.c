@@ -9,8 +9,9 @@
  * VN_OWN_SLOTS slots of a lane are for what the worker is owed itself: DRAIN, STOP, answers to LISTEN.
  *
  * How far output was sent (SENT) rides on the connection's next DATA. It goes alone when a coroutine waits for
- * it, when a quarter of the window is unreported, or after 10 ms: for that a connection stands in the list
- * of unreported ones, which is swept, not kept exact.
+ * it, when a quarter of the window is unreported, or when no DATA came for REPORT_AFTER: for that a connection
+ * stands in the list of unreported ones, which is swept, not kept exact. Under load, and whatever the number of
+ * connections, SENT so costs no descriptor.
  */
 #include "broker/debt.h"
 
@@ -20,7 +21,7 @@
 #include "broker/dispatch.h"
 #include "broker/socket.h"
 
-#define REPORT_AFTER (10 * VN_MS)
+#define REPORT_AFTER (50 * VN_MS) /* to twice that */
 
 bool
 vn_debt_owes(const vn_worker *w)
@@ -102,6 +103,7 @@ ride(vn_record *r, vn_desc *d)
 		r->reported = r->sent;
 	d->report = r->reported;
 	r->debts &= (uint16_t)~VN_D_SENT;
+	r->flags &= ~(uint32_t)VN_R_OVERDUE;
 }
 
 /**
@@ -171,7 +173,7 @@ pay_one(vn_broker *b, vn_worker *w, vn_record *r)
 		pay_plain(b, w, r, VN_KIND_OPEN);
 		break;
 	case VN_D_DATA:
-		vn_socket_receive(b, w, r);
+		vn_socket_owed_input(b, w, r);
 		break;
 	case VN_D_END:
 		pay_end(b, w, r);
@@ -279,6 +281,18 @@ report_fire(vn_timer *t)
 	vn_debt_report_sweep((vn_broker *)(void *)((char *)t - offsetof(vn_broker, report_timer)));
 }
 
+static void
+unreported_push(vn_broker *b, vn_record *r)
+{
+	r->flags |= VN_R_UNREPORTED;
+	r->unreported_next = b->unreported;
+	b->unreported = vn_record_index(b->ledger, r);
+	if (!vn_timer_armed(&b->report_timer)) {
+		b->report_timer.fire = report_fire;
+		vn_wheel_arm(b->hub->wheel, &b->report_timer, b->hub->now + REPORT_AFTER);
+	}
+}
+
 /**
  * vn_debt_unreported() - output was sent: see to it that the worker learns in time
  */
@@ -290,18 +304,11 @@ vn_debt_unreported(vn_broker *b, vn_worker *w, vn_record *r)
 		vn_debt_add(b, w, r, VN_D_SENT);
 		return;
 	}
-	if (r->flags & VN_R_UNREPORTED)
-		return;
-	r->flags |= VN_R_UNREPORTED;
-	r->unreported_next = b->unreported;
-	b->unreported = vn_record_index(b->ledger, r);
-	if (!vn_timer_armed(&b->report_timer)) {
-		b->report_timer.fire = report_fire;
-		vn_wheel_arm(b->hub->wheel, &b->report_timer, b->hub->now + REPORT_AFTER);
-	}
+	if (!(r->flags & VN_R_UNREPORTED))
+		unreported_push(b, r);
 }
 
-/* 10 ms after the first of them became unreported. */
+/* Reports what was unreported at the last sweep already; the rest stays for the next one. */
 void
 vn_debt_report_sweep(vn_broker *b)
 {
@@ -313,10 +320,15 @@ vn_debt_report_sweep(vn_broker *b)
 
 		index = r->unreported_next;
 		r->flags &= ~(uint32_t)VN_R_UNREPORTED;
-		if (r->flags & VN_R_ZOMBIE)
+		if (r->flags & VN_R_ZOMBIE) {
 			vn_socket_unzombie(b, r);
-		else if ((r->flags & VN_R_ATTACHED) && r->sent > r->reported)
-			vn_debt_add(b, vn_record_worker(b, r), r, VN_D_SENT);
+		} else if ((r->flags & VN_R_ATTACHED) && r->sent > r->reported) {
+			if (r->flags & VN_R_OVERDUE)
+				vn_debt_add(b, vn_record_worker(b, r), r, VN_D_SENT);
+			else
+				unreported_push(b, r);
+			r->flags ^= VN_R_OVERDUE;
+		}
 	}
 }
 

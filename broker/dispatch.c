@@ -287,6 +287,8 @@ vn_dispatch_waiting(vn_broker *b)
 		vn_record *r = vn_record_at(b->ledger, index);
 		uint32_t next = index == last ? VN_NO_RECORD : r->wait_next;
 
+		if (next != VN_NO_RECORD)
+			vn_record_prefetch(b->ledger, next);
 		if ((r->flags & VN_R_ATTACHED) || shortest_queue(b, r->endpoint)) {
 			vn_dispatch_unwait(b, r);
 			vn_socket_input(b, r);

@@ -319,8 +319,11 @@ vn_intake_take(vn_broker *b, vn_worker *w)
 		return false;
 	vn_link_release(&w->link);
 	for (int i = 0; i < n && !w->broken; i++) {
-		const char *bad = take_one(b, w, &batch[i], true);
+		const char *bad;
 
+		if (i + 2 < n && batch[i + 2].conn < b->ledger->high)
+			vn_record_prefetch(b->ledger, batch[i + 2].conn);
+		bad = take_one(b, w, &batch[i], true);
 		if (bad)
 			vn_worker_violation(w, bad, &batch[i]);
 	}

@@ -52,6 +52,7 @@ enum { /* vn_record.flags */
 	VN_R_NEED_INPUT = 1 << 18, /* a read waits with input un-acknowledged */
 	VN_R_ZOMBIE = 1 << 19,     /* to be freed when it has left the lists it is still in */
 	VN_R_DOOMED = 1 << 20,     /* will be reset when its committed output has left */
+	VN_R_OVERDUE = 1 << 21,    /* its output was unreported at the last sweep already */
 };
 
 enum { /* vn_record.debts: what its worker has to be told, in this order */
@@ -85,11 +86,12 @@ typedef struct vn_record {
 	/* cold */
 	uint32_t rest_since, wait_since; /* milliseconds of the hub's clock */
 	uint64_t id;                     /* never used again; 0 in a free record */
-	uint64_t bytes_in, bytes_out;
 	uint32_t opened;      /* seconds of the hub's clock */
 	uint32_t incarnation; /* of the current or last worker */
 	vn_desc_peer peer;
-} vn_record;
+} __attribute__((aligned(64))) vn_record;
+
+_Static_assert(sizeof(vn_record) == 192, "input, output and the rest have a cache line each");
 
 typedef struct vn_ledger_list {
 	uint32_t first, last;

@@ -254,8 +254,8 @@ conn_row(const vn_broker *b, const vn_record *r, vn_row *row)
 	vn_row_number(row, r->delivered - r->acked);
 	vn_row_number(row, r->queued - r->sent);
 	vn_row_number(row, now > r->opened ? now - r->opened : 0);
-	vn_row_number(row, r->bytes_in);
-	vn_row_number(row, r->bytes_out);
+	vn_row_number(row, r->received - !!(r->flags & VN_R_ENDED));
+	vn_row_number(row, r->sent);
 	vn_row_number(row, r->received);
 	vn_row_number(row, r->delivered);
 	vn_row_number(row, r->acked);

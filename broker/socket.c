@@ -286,7 +286,6 @@ input_arrived(vn_broker *b, vn_worker *w, vn_record *r, uint32_t block, uint32_t
 	vn_ledger *l = b->ledger;
 
 	r->received += n;
-	r->bytes_in += n;
 	b->bytes_in += n;
 	w->bytes_in += n;
 	if (offset) {
@@ -375,6 +374,25 @@ vn_socket_receive(vn_broker *b, vn_worker *w, vn_record *r)
 		input_ended(b, r);
 	else
 		socket_on_reset(b, r);
+}
+
+/**
+ * vn_socket_owed_input() - it is this connection's turn to give its worker more
+ *
+ * At rest it may meanwhile be better off elsewhere, or have to wait in line.
+ */
+void
+vn_socket_owed_input(vn_broker *b, vn_worker *w, vn_record *r)
+{
+	vn_worker *chosen;
+
+	if (!(r->flags & VN_R_READABLE) || r->flags & VN_R_ENDED || r->fd < 0)
+		return;
+	chosen = vn_dispatch_choose(b, r);
+	if (chosen == w)
+		vn_socket_receive(b, w, r);
+	else if (chosen)
+		vn_socket_input(b, r);
 }
 
 /* A new connection whose handler starts at the accept. */
@@ -493,7 +511,6 @@ output_sent(vn_broker *b, vn_record *r, uint64_t n)
 	uint32_t ref;
 
 	r->sent += n;
-	r->bytes_out += n;
 	b->bytes_out += n;
 	while ((ref = vn_chain_pop(&r->out, l->out_table, r->sent)) != VN_NO_BLOCK) {
 		l->out_table[ref].fill = 0;
@@ -567,6 +584,8 @@ vn_socket_outputs(vn_broker *b)
 		vn_record *r = vn_record_at(b->ledger, index);
 
 		index = r->output_next;
+		if (index != VN_NO_RECORD)
+			vn_record_prefetch(b->ledger, index);
 		r->flags &= ~(uint32_t)VN_R_OUTPUT;
 		if (r->flags & VN_R_ZOMBIE)
 			vn_socket_unzombie(b, r);

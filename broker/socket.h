@@ -11,6 +11,7 @@ int vn_socket_open(vn_broker *b, vn_broker_endpoint *e, int fd, const struct soc
 void vn_socket_on_event(void *arg, uint32_t index, uint32_t gen, uint32_t events);
 void vn_socket_input(vn_broker *b, vn_record *r);
 void vn_socket_receive(vn_broker *b, vn_worker *w, vn_record *r);
+void vn_socket_owed_input(vn_broker *b, vn_worker *w, vn_record *r);
 void vn_socket_want_output(vn_broker *b, vn_record *r);
 void vn_socket_outputs(vn_broker *b);
 void vn_socket_output(vn_broker *b, vn_record *r);

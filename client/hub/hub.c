@@ -88,8 +88,12 @@ sleep_until(vn_hub *h, vn_time at)
 		before = h->sys->now(h->sys);
 		timeout = at == VN_NEVER ? -1 : at > before ? at - before : 0;
 	}
-	if (timeout != 0 && !hooks_arm(h))
+	if (timeout != 0 && !hooks_arm(h)) {
+		h->budget -= VN_TURN / 8;
+		if (h->budget > 0)
+			return; /* there is news: the hooks look first, the poller's turn comes when the budget is spent */
 		timeout = 0;
+	}
 	n = poll_for(h, timeout);
 	if (h->spin.limit && n > 0)
 		vn_spin_learn(&h->spin, h->sys->now(h->sys) - before);

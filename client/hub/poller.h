@@ -27,6 +27,8 @@ vn_poller *vn_poller_new(const vn_sys *sys);
 vn_poller *vn_poller_free(vn_poller *p);
 int vn_poller_class(
 	vn_poller *p, vn_poll_fn *fn, void *arg); /* its number; at most 16 of them; -ENOSPC */
+/* Where the owner keeps its records, by index: they are fetched into the cache ahead of their events. */
+void vn_poller_records(vn_poller *p, int class, const void *records, size_t stride);
 /* gen: the low 24 bits count and come back */
 int vn_poller_add(vn_poller *p, int fd, int class, uint32_t index, uint32_t gen, uint32_t events);
 int vn_poller_modify(

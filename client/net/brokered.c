@@ -31,6 +31,7 @@
 
 #define BATCH       64   /* descriptors taken at once */
 #define FLUSH_AT    32   /* staged descriptors that are published before the next coroutine runs */
+#define PREFETCH    3    /* messages between one fetch and the next that depends on it */
 #define RESERVE     4    /* SEND, STATE, ACK, and one for whoever closes */
 #define DRAIN_BELLS 1000 /* wakes after which the bell's pipe is emptied */
 
@@ -303,6 +304,47 @@ brokered_lost(brokered *b, const char *what)
 	_exit(70);
 }
 
+/*
+ * With hundreds of connections, what a message touches has left the cache since the last one: the connection,
+ * the clause of whoever waits for it (on that coroutine's stack), the coroutine's record, and the registers it
+ * left behind. Each is found through the one before, so each is fetched a few messages after it.
+ */
+static const vn_clause *
+waiter_of(const brokered *b, const vn_desc *d)
+{
+	const vn_conn *c = d->conn < b->n_conns ? b->conns[d->conn] : NULL;
+
+	return c ? c->readers.first : NULL;
+}
+
+static void
+prefetch_conn(const brokered *b, const vn_desc *d)
+{
+	const char *c = d->conn < b->n_conns ? (const char *)b->conns[d->conn] : NULL;
+
+	for (size_t at = 0; c && at < offsetof(vn_conn, next); at += 64)
+		__builtin_prefetch(c + at, 1);
+}
+
+static void
+prefetch_ahead(const brokered *b, const vn_desc *batch, int n)
+{
+	const vn_clause *waiter;
+
+	if (n > 4 * PREFETCH)
+		prefetch_conn(b, &batch[4 * PREFETCH]);
+	if (n > 3 * PREFETCH && (waiter = waiter_of(b, &batch[3 * PREFETCH])))
+		__builtin_prefetch(waiter, 1);
+	if (n > 2 * PREFETCH && (waiter = waiter_of(b, &batch[2 * PREFETCH]))) {
+		__builtin_prefetch(waiter->co, 1);
+		__builtin_prefetch((const char *)waiter->co + 64, 1);
+	}
+	if (n > PREFETCH && (waiter = waiter_of(b, &batch[PREFETCH]))) {
+		__builtin_prefetch(waiter->co->context, 1);
+		__builtin_prefetch((const char *)waiter->co->context + 64, 1);
+	}
+}
+
 static int
 brokered_take(brokered *b)
 {
@@ -316,8 +358,10 @@ brokered_take(brokered *b)
 	}
 	vn_link_release(&b->link);
 	for (int i = 0; i < n; i++) {
-		const char *bad = vn_desc_check(&batch[i], false, b->link.geometry.area_bytes);
+		const char *bad;
 
+		prefetch_ahead(b, batch + i, n - i);
+		bad = vn_desc_check(&batch[i], false, b->link.geometry.area_bytes);
 		if (bad)
 			brokered_lost(b, "sent a malformed message");
 		act(b, &batch[i]);

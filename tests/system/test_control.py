@@ -7,7 +7,7 @@ import socket
 import subprocess
 import unittest
 
-from support import (ANY_PORT, PATIENCE, VANILLA, Case, ask, connect_to, eventually, example, helper, receive_all,
+from support import (ANY_PORT, PATIENCE, VANILLA, Case, ask, connect_to, eventually, helper, receive_all,
                      receive_line)
 
 
