@@ -27,14 +27,14 @@ bool
 vn_debt_owes(const vn_worker *w)
 {
 	return w->debtor_first != VN_NO_RECORD || w->owes_drain || w->owes_stop ||
-	       w->n_answers_owed;
+	       (w->n_answers_owed && vn_blocks_available(w->link.blocks));
 }
 
 /* May a connection's descriptor be pushed right now, ahead of no other debtor? */
 bool
 vn_debt_may_push(vn_worker *w)
 {
-	return w->linked && w->debtor_first == VN_NO_RECORD &&
+	return w->linked && !w->broken && w->debtor_first == VN_NO_RECORD &&
 	       vn_lane_tx_has(&w->link.tx, VN_OWN_SLOTS + 1);
 }
 
@@ -203,7 +203,7 @@ pay_record(vn_broker *b, vn_worker *w, vn_record *r)
 	uint16_t now = r->debts;
 
 	/* DATA may be owed anew by its own payment: that is for the next round. */
-	while ((r->debts & now) && (r->flags & VN_R_ATTACHED) &&
+	while ((r->debts & now) && (r->flags & VN_R_ATTACHED) && r->worker == w->slot &&
 		vn_lane_tx_has(&w->link.tx, VN_OWN_SLOTS + 1)) {
 		uint16_t before = r->debts;
 
@@ -226,7 +226,7 @@ pay_answer(vn_broker *b, vn_worker *w, uint16_t number)
 	if (l->error == 0) {
 		const char *url = b->endpoints[l->endpoint]->url;
 
-		block = vn_block_alloc(w->link.blocks, vn_block_class(strlen(url)));
+		block = vn_socket_block(w, vn_block_class(strlen(url)));
 		if (block == VN_NO_BLOCK)
 			return;
 		l->block = block;

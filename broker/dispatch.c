@@ -17,6 +17,8 @@
 #include "broker/debt.h"
 #include "broker/socket.h"
 
+#define FULL_AFTER 100 /* ms for which a read may wait for a block before it is told that there is none */
+
 /* Records in lists. */
 
 void
@@ -46,42 +48,67 @@ vn_ledger_list_unlink(vn_ledger *l, vn_ledger_list *list, vn_record *r)
 		vn_record_at(l, r->next)->prev = r->prev;
 }
 
+/* The two lines in which a connection can wait, one at a time: for a worker, or for a block of its worker. */
+static vn_ledger_list *
+line_of(vn_broker *b, const vn_record *r)
+{
+	return r->flags & VN_R_STARVED ? &vn_record_worker(b, r)->starved : &b->waiting;
+}
+
+static void
+line_join(vn_broker *b, vn_record *r, uint32_t flag)
+{
+	vn_ledger *l = b->ledger;
+	uint32_t index = vn_record_index(l, r);
+	vn_ledger_list *line;
+
+	if (r->flags & (VN_R_WAITING | VN_R_STARVED))
+		return;
+	r->flags |= flag;
+	line = line_of(b, r);
+	r->wait_since = vn_broker_ms(b);
+	r->wait_next = VN_NO_RECORD;
+	r->wait_prev = line->last;
+	if (line->last == VN_NO_RECORD)
+		line->first = index;
+	else
+		vn_record_at(l, line->last)->wait_next = index;
+	line->last = index;
+}
+
 /**
  * vn_dispatch_wait() - put a connection in line for a worker
  */
 void
 vn_dispatch_wait(vn_broker *b, vn_record *r)
 {
-	vn_ledger *l = b->ledger;
-	uint32_t index = vn_record_index(l, r);
+	line_join(b, r, VN_R_WAITING);
+}
 
-	if (r->flags & VN_R_WAITING)
-		return;
-	r->flags |= VN_R_WAITING;
-	r->wait_since = vn_broker_ms(b);
-	r->wait_next = VN_NO_RECORD;
-	r->wait_prev = b->waiting.last;
-	if (b->waiting.last == VN_NO_RECORD)
-		b->waiting.first = index;
-	else
-		vn_record_at(l, b->waiting.last)->wait_next = index;
-	b->waiting.last = index;
+/**
+ * vn_dispatch_starve() - its worker has no block for its input: it waits for one, or for another worker
+ */
+void
+vn_dispatch_starve(vn_broker *b, vn_record *r)
+{
+	line_join(b, r, r->flags & VN_R_ATTACHED ? VN_R_STARVED : VN_R_WAITING);
 }
 
 void
 vn_dispatch_unwait(vn_broker *b, vn_record *r)
 {
 	vn_ledger *l = b->ledger;
+	vn_ledger_list *line = line_of(b, r);
 
-	if (!(r->flags & VN_R_WAITING))
+	if (!(r->flags & (VN_R_WAITING | VN_R_STARVED)))
 		return;
-	r->flags &= ~(uint32_t)VN_R_WAITING;
+	r->flags &= ~(uint32_t)(VN_R_WAITING | VN_R_STARVED);
 	if (r->wait_prev == VN_NO_RECORD)
-		b->waiting.first = r->wait_next;
+		line->first = r->wait_next;
 	else
 		vn_record_at(l, r->wait_prev)->wait_next = r->wait_next;
 	if (r->wait_next == VN_NO_RECORD)
-		b->waiting.last = r->wait_prev;
+		line->last = r->wait_prev;
 	else
 		vn_record_at(l, r->wait_next)->wait_prev = r->wait_prev;
 }
@@ -163,6 +190,8 @@ choose_again(vn_broker *b, vn_worker *w, vn_record *r)
 {
 	vn_worker *best = shortest_queue(b, r->endpoint);
 
+	if (!best && w->state == VN_WORKER_READY && w->n_busy < b->config->depth)
+		return w; /* nobody else listens there any more */
 	if (!best) {
 		vn_dispatch_wait(b, r);
 		return NULL;
@@ -232,6 +261,8 @@ vn_dispatch_detach(vn_broker *b, vn_record *r)
 	vn_worker *w = vn_record_worker(b, r);
 
 	vn_dispatch_calm(b, w, r);
+	if (r->flags & VN_R_STARVED)
+		vn_dispatch_unwait(b, r);
 	r->flags &= ~(uint32_t)(VN_R_ATTACHED | VN_R_NEED | VN_R_NEED_INPUT);
 	if (r->prev == VN_NO_RECORD)
 		w->attached = r->next;
@@ -275,6 +306,35 @@ anybody_below_depth(const vn_broker *b)
 	return false;
 }
 
+/* Its turn has come; if it was too early, it has waited since it first did. */
+static void
+try_again(vn_broker *b, vn_record *r)
+{
+	uint32_t since = r->wait_since;
+
+	vn_dispatch_unwait(b, r);
+	vn_socket_input(b, r);
+	if (r->flags & (VN_R_WAITING | VN_R_STARVED))
+		r->wait_since = since;
+}
+
+/**
+ * vn_dispatch_starved() - blocks may have come home: serve those of a worker that wait for one, oldest first
+ */
+void
+vn_dispatch_starved(vn_broker *b, vn_worker *w)
+{
+	uint32_t index = w->starved.first, last = w->starved.last;
+
+	while (index != VN_NO_RECORD && vn_blocks_available(w->link.blocks)) {
+		vn_record *r = vn_record_at(b->ledger, index);
+		uint32_t next = index == last ? VN_NO_RECORD : r->wait_next;
+
+		try_again(b, r);
+		index = next;
+	}
+}
+
 /**
  * vn_dispatch_waiting() - workers have room again: serve the line, oldest first
  */
@@ -289,10 +349,8 @@ vn_dispatch_waiting(vn_broker *b)
 
 		if (next != VN_NO_RECORD)
 			vn_record_prefetch(b->ledger, next);
-		if ((r->flags & VN_R_ATTACHED) || shortest_queue(b, r->endpoint)) {
-			vn_dispatch_unwait(b, r);
-			vn_socket_input(b, r);
-		}
+		if ((r->flags & VN_R_ATTACHED) || shortest_queue(b, r->endpoint))
+			try_again(b, r);
 		index = next;
 	}
 }
@@ -312,6 +370,42 @@ sweep_waiting(vn_broker *b, uint32_t now)
 	}
 }
 
+/* Whose input takes most of a worker's pool. */
+static vn_record *
+largest_holder(vn_broker *b, const vn_worker *w)
+{
+	vn_record *largest = NULL;
+
+	for (uint32_t index = w->attached; index != VN_NO_RECORD;) {
+		vn_record *r = vn_record_at(b->ledger, index);
+
+		if (r->fd >= 0 && (!largest || r->in.charge > largest->in.charge))
+			largest = r;
+		index = r->next;
+	}
+	return largest;
+}
+
+/* A read that waits for more than there is a block for must know; and if nobody goes on, somebody has to go. */
+static void
+sweep_starved(vn_broker *b, vn_worker *w, uint32_t now)
+{
+	uint32_t limit = (uint32_t)(b->config->queue_timeout / VN_MS);
+	vn_record *r = vn_record_at(b->ledger, w->starved.first), *holder;
+
+	if (now - r->wait_since >= limit && (holder = largest_holder(b, w))) {
+		r->wait_since = now;
+		vn_socket_reset(b, holder, VN_RESET_NO_BLOCKS);
+	}
+	for (uint32_t index = w->starved.first; index != VN_NO_RECORD; index = r->wait_next) {
+		r = vn_record_at(b->ledger, index);
+		if (!(r->flags & VN_R_NEED_INPUT) || now - r->wait_since < FULL_AFTER)
+			continue;
+		r->flags &= ~(uint32_t)VN_R_NEED_INPUT;
+		vn_debt_add(b, w, r, VN_D_FULL);
+	}
+}
+
 static void
 sweep_worker(vn_broker *b, vn_worker *w, uint32_t now)
 {
@@ -321,12 +415,16 @@ sweep_worker(vn_broker *b, vn_worker *w, uint32_t now)
 		vn_record *r = vn_record_at(b->ledger, index);
 
 		index = r->next;
-		if (!(r->flags & VN_R_RESUMABLE) || r->flags & (VN_R_WAITING | VN_R_RESET) ||
-			!vn_record_at_rest(r))
+		if (r->flags & VN_R_CLOSED)
+			vn_socket_linger(b, r);
+		if (!(r->flags & VN_R_RESUMABLE) || !vn_record_at_rest(r) ||
+			r->flags & (VN_R_WAITING | VN_R_STARVED | VN_R_RESET))
 			continue;
 		if (now - r->rest_since >= limit)
 			vn_dispatch_revoke(b, w, r);
 	}
+	if (w->starved.first != VN_NO_RECORD)
+		sweep_starved(b, w, now);
 }
 
 /**

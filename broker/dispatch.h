@@ -15,6 +15,8 @@ void vn_dispatch_calm(vn_broker *b, vn_worker *w, vn_record *r);
 void vn_dispatch_wait(vn_broker *b, vn_record *r);
 void vn_dispatch_unwait(vn_broker *b, vn_record *r);
 void vn_dispatch_waiting(vn_broker *b);
+void vn_dispatch_starve(vn_broker *b, vn_record *r);
+void vn_dispatch_starved(vn_broker *b, vn_worker *w);
 bool vn_dispatch_revoke(vn_broker *b, vn_worker *w, vn_record *r);
 void vn_dispatch_worker_ready(vn_broker *b, vn_worker *w, bool ready);
 void vn_dispatch_sweep(vn_broker *b);

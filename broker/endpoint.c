@@ -285,7 +285,12 @@ vn_endpoint_ask(vn_broker *b, vn_worker *w, uint16_t number, const char *url, bo
 {
 	vn_worker_listener *l = &w->listeners[number];
 	int rc = 0;
-	vn_broker_endpoint *e = endpoint_find(b, url, &rc);
+	vn_broker_endpoint *e = NULL;
+
+	if (b->phase < VN_PHASE_DRAINING)
+		e = endpoint_find(b, url, &rc);
+	else
+		rc = -ECANCELED;
 
 	*l = (vn_worker_listener){
 		.used = true, .resumable = resumable, .block = VN_NO_BLOCK, .error = -rc};

@@ -47,9 +47,12 @@ record_of(vn_broker *b, vn_worker *w, const vn_desc *d, const char **bad)
 		return r;
 	/* The handler closed it while it was being taken back, and nobody has it yet: the client spoke first. */
 	if (d->kind == VN_KIND_CLOSE && d->gen == r->gen && (r->flags & VN_R_USED) && r->fd >= 0 &&
-		vn_record_at_rest(r) && !(r->flags & VN_R_CLOSED))
-		vn_socket_close(b, r);
-	else
+		vn_record_at_rest(r) && !(r->flags & VN_R_CLOSED)) {
+		if (d->flags & VN_ABORT)
+			vn_socket_reset(b, r, VN_RESET_BY_HANDLER);
+		else
+			vn_socket_close(b, r);
+	} else
 		b->n_stale_messages++;
 	return NULL;
 }
@@ -102,12 +105,13 @@ take_send(vn_broker *b, vn_worker *w, vn_record *r, const vn_desc *d)
 {
 	vn_chain_link *table = b->ledger->out_table;
 	uint32_t ref = vn_ref(b, w->slot, d->block);
+	uint64_t from = r->sent > r->reported ? r->sent : r->reported; /* what is not of others before it */
 
 	if (r->flags & (VN_R_SHUT | VN_R_CLOSED))
 		return "kind";
 	if (d->pos != r->queued)
 		return "pos";
-	if (r->queued + d->len - r->sent > 2ull * b->config->window + VN_BLOCK_MAX)
+	if (r->queued + d->len - from > w->link.geometry.area_bytes)
 		return "len";
 	if (table[ref].fill && (r->out.last != ref || table[ref].fill != d->offset))
 		return "block";

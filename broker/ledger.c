@@ -101,6 +101,7 @@ vn_ledger_free(vn_ledger *l)
  * vn_ledger_take() - the free record with the lowest index
  *
  * Its fields are zero but for the generation, which goes on from the last use, and what "none" is elsewhere.
+ * What a worker still says of the last use names a generation that is over, not one that nobody has.
  *
  * Return: its index, VN_NO_RECORD when all are in use.
  */
@@ -121,7 +122,7 @@ vn_ledger_take(vn_ledger *l)
 	r = vn_record_at(l, index);
 	*r = (vn_record){.fd = -1,
 		.flags = VN_R_USED,
-		.gen = r->gen,
+		.gen = r->gen + 1,
 		.worker = UINT16_MAX,
 		.id = l->next_id++};
 	r->in = r->out = VN_CHAIN_EMPTY;

@@ -52,6 +52,7 @@ enum { /* vn_record.flags */
 	VN_R_NEED_INPUT = 1 << 18, /* a read waits with input un-acknowledged */
 	VN_R_ZOMBIE = 1 << 19,     /* to be freed when it has left the lists it is still in */
 	VN_R_DOOMED = 1 << 20,     /* will be reset when its committed output has left */
+	VN_R_STARVED = 1 << 21,    /* in its worker's starved: no block is free for its input */
 	VN_R_OVERDUE = 1 << 21,    /* its output was unreported at the last sweep already */
 };
 
@@ -82,7 +83,7 @@ typedef struct vn_record {
 	vn_chain out;
 	uint32_t debt_next, output_next, unreported_next;
 	uint32_t prev, next;           /* of its worker's attached, or of closing */
-	uint32_t wait_prev, wait_next; /* of waiting */
+	uint32_t wait_prev, wait_next; /* of waiting, or of its worker's starved */
 	/* cold */
 	uint32_t rest_since, wait_since; /* milliseconds of the hub's clock */
 	uint64_t id;                     /* never used again; 0 in a free record */

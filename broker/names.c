@@ -27,6 +27,7 @@ static const char *const reset_names[VN_N_RESET_REASONS] = {
 	[VN_RESET_NO_BLOCKS] = "no_blocks",
 	[VN_RESET_STOPPING] = "stopping",
 	[VN_RESET_LIMIT] = "limit",
+	[VN_RESET_LINGER_TIMEOUT] = "linger_timeout",
 };
 
 /* What a connection is depends on its flags; the first of these that it has tells most. */
@@ -37,7 +38,7 @@ static const struct {
 	{VN_R_RESET | VN_R_ZOMBIE, "reset"},
 	{VN_R_DOOMED, "doomed"},
 	{VN_R_CLOSING | VN_R_CLOSED | VN_R_FIN, "closing"},
-	{VN_R_WAITING, "waiting"},
+	{VN_R_WAITING | VN_R_STARVED, "waiting"},
 	{VN_R_ATTACHED, "attached"},
 };
 

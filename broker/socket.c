@@ -28,6 +28,7 @@
 #define LAST_EVENTS (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)
 #define SEND_PARTS  64
 #define ROOM_MIN    64 /* a rest of a block smaller than this is not worth a receive */
+#define FIRST_SHARE 16 /* of what is free, the part that a connection's first block may be */
 
 /* The end of a record. */
 
@@ -120,8 +121,9 @@ vn_socket_reset(vn_broker *b, vn_record *r, vn_reset_reason reason)
 		return;
 	b->n_resets[reason]++;
 	vn_socket_drop_output(b, r);
-	if ((r->flags & VN_R_ATTACHED) && !(r->flags & VN_R_CLOSED))
-		vn_debt_add(b, vn_record_worker(b, r), r, VN_D_RESET);
+	if (r->flags & VN_R_ATTACHED)
+		vn_debt_add(b, vn_record_worker(b, r), r,
+			r->flags & VN_R_CLOSED ? VN_D_FINAL : VN_D_RESET);
 	r->flags |= VN_R_RESET;
 	socket_end_by_reset(b, r);
 }
@@ -186,10 +188,10 @@ vn_socket_close(vn_broker *b, vn_record *r)
 {
 	r->flags |= VN_R_CLOSED;
 	vn_dispatch_unwait(b, r);
+	r->wait_since = vn_broker_ms(b);
 	if (!(r->flags & VN_R_ATTACHED) && !(r->flags & VN_R_CLOSING) && r->fd >= 0) {
 		r->flags |= VN_R_CLOSING;
 		vn_ledger_list_push(b->ledger, &b->closing, r);
-		r->wait_since = vn_broker_ms(b);
 	}
 	if (r->sent == r->queued)
 		socket_finish(b, r);
@@ -220,54 +222,135 @@ kernel_is_empty(const vn_record *r)
 }
 
 /**
- * vn_socket_linger_sweep() - those that are being closed: is it over?
+ * vn_socket_linger() - it is closed: is it over?
+ *
+ * What its client has not taken by then is lost, and the client must be able to tell.
+ */
+void
+vn_socket_linger(vn_broker *b, vn_record *r)
+{
+	uint32_t limit = (uint32_t)(b->config->linger_timeout / VN_MS);
+	bool late = vn_broker_ms(b) - r->wait_since >= limit, all_sent = r->sent == r->queued;
+
+	if (r->fd < 0)
+		return;
+	if (r->flags & VN_R_DOOMED) {
+		if (late || (all_sent && kernel_is_empty(r))) {
+			vn_socket_drop_output(b, r);
+			socket_end_by_reset(b, r);
+		}
+	} else if (late && !all_sent) {
+		vn_socket_reset(b, r, VN_RESET_LINGER_TIMEOUT);
+	} else if (late) {
+		socket_end(b, r);
+	} else if (r->flags & VN_R_READABLE) {
+		input_discard(b, r);
+	}
+}
+
+/**
+ * vn_socket_linger_sweep() - those that are being closed and that no worker has any more
  */
 void
 vn_socket_linger_sweep(vn_broker *b)
 {
-	uint32_t limit = (uint32_t)(b->config->linger_timeout / VN_MS), index = b->closing.first;
-
-	while (index != VN_NO_RECORD) {
+	for (uint32_t index = b->closing.first; index != VN_NO_RECORD;) {
 		vn_record *r = vn_record_at(b->ledger, index);
-		bool late = vn_broker_ms(b) - r->wait_since >= limit;
 
 		index = r->next;
-		if (r->flags & VN_R_DOOMED) {
-			if (late || (r->sent == r->queued && kernel_is_empty(r))) {
-				vn_socket_drop_output(b, r);
-				socket_end_by_reset(b, r);
-			}
-		} else if (late) {
-			vn_socket_drop_output(b, r);
-			socket_end(b, r);
-		}
+		vn_socket_linger(b, r);
 	}
 }
 
 /* Input. */
 
+/**
+ * vn_socket_block() - a block for a worker, of a class if it can be
+ *
+ * Return: VN_NO_BLOCK only when all of the pool is out.
+ */
+uint32_t
+vn_socket_block(vn_worker *w, unsigned int size_class)
+{
+	uint32_t block = vn_block_alloc(w->link.blocks, size_class);
+
+	for (unsigned int c = size_class; block == VN_NO_BLOCK && c-- > 0;)
+		block = vn_block_alloc(w->link.blocks, c);
+	for (unsigned int c = size_class + 1; block == VN_NO_BLOCK && c < VN_N_CLASSES; c++)
+		block = vn_block_alloc(w->link.blocks, c);
+	return block;
+}
+
+/*
+ * The window is charged with blocks, but as many bytes as one read call may ask for must fit, whatever blocks
+ * they lie in: or a short line that lies across two of them could not be read.
+ */
+static bool
+window_is_full(const vn_broker *b, const vn_record *r)
+{
+	uint32_t window = b->config->window, enough = window < VN_BLOCK_MAX ? window : VN_BLOCK_MAX;
+
+	return r->in.charge + VN_GRANULE > window && r->received - r->acked >= enough;
+}
+
+/* The first block a connection may always have, but a large one only while there are many. */
+static uint32_t
+first_block(vn_worker *w, const vn_record *r)
+{
+	unsigned int size_class = r->in_class;
+
+	while (size_class > 1 &&
+		vn_block_class_bytes(size_class) > vn_blocks_available(w->link.blocks) / FIRST_SHARE)
+		size_class--;
+	return vn_socket_block(w, size_class);
+}
+
+/* One more, within the window and half of what is free. */
+static uint32_t
+another_block(vn_broker *b, vn_worker *w, const vn_record *r)
+{
+	unsigned int size_class = r->in_class;
+	uint64_t half = vn_blocks_available(w->link.blocks) / 2;
+
+	if (window_is_full(b, r))
+		return VN_NO_BLOCK;
+	while (size_class && r->in.charge + vn_block_class_bytes(size_class) > b->config->window)
+		size_class--;
+	while (size_class && r->in.charge + vn_block_class_bytes(size_class) > half)
+		size_class--;
+	if (r->in.charge + vn_block_class_bytes(size_class) > half)
+		return VN_NO_BLOCK;
+	return vn_block_alloc(w->link.blocks, size_class);
+}
+
 /* Where the next bytes go: the rest of the last block, or a new one; 0 if none may be had. */
 static uint32_t
 input_room(vn_broker *b, vn_worker *w, vn_record *r, uint32_t *block, uint32_t *offset)
 {
-	vn_ledger *l = b->ledger;
-	uint32_t size = vn_block_class_bytes(r->in_class), last = r->in.last;
+	uint32_t last = r->in.last, room;
 
 	if (last != VN_NO_BLOCK) {
-		uint32_t capacity;
-
 		*block = last - vn_ref(b, w->slot, 0);
-		*offset = l->in_table[last].fill;
-		capacity = vn_block_size(w->link.blocks, *block);
-		if (capacity - *offset >= ROOM_MIN)
-			return capacity - *offset;
-		if (r->in.charge + size > b->config->window ||
-			r->in.charge + size > vn_blocks_available(w->link.blocks) / 2)
-			return 0;
+		*offset = b->ledger->in_table[last].fill;
+		room = vn_block_size(w->link.blocks, *block) - *offset;
+		if (room >= ROOM_MIN)
+			return room;
 	}
-	*block = vn_block_alloc(w->link.blocks, r->in_class);
+	*block = last == VN_NO_BLOCK ? first_block(w, r) : another_block(b, w, r);
 	*offset = 0;
-	return *block == VN_NO_BLOCK ? 0 : size;
+	return *block == VN_NO_BLOCK ? 0 : vn_block_size(w->link.blocks, *block);
+}
+
+/* None may be had: a reader that waits for more than its window must know; anybody else waits for a block. */
+static void
+input_refused(vn_broker *b, vn_worker *w, vn_record *r)
+{
+	if (r->in.last == VN_NO_BLOCK || !window_is_full(b, r)) {
+		vn_dispatch_starve(b, r);
+	} else if (r->flags & VN_R_NEED_INPUT) {
+		r->flags &= ~(uint32_t)VN_R_NEED_INPUT;
+		vn_debt_add(b, w, r, VN_D_FULL);
+	}
 }
 
 /* The next block is as large as what came suggests. */
@@ -350,10 +433,7 @@ vn_socket_receive(vn_broker *b, vn_worker *w, vn_record *r)
 		return;
 	room = input_room(b, w, r, &block, &offset);
 	if (room == 0) {
-		if (r->flags & VN_R_NEED_INPUT) {
-			r->flags &= ~(uint32_t)VN_R_NEED_INPUT;
-			vn_debt_add(b, w, r, VN_D_FULL);
-		}
+		input_refused(b, w, r);
 		return;
 	}
 	n = b->hub->sys->recv(b->hub->sys, r->fd, vn_area_at(&w->link.own, block, offset), room);
@@ -450,13 +530,15 @@ vn_socket_on_event(void *arg, uint32_t index, uint32_t gen, uint32_t events)
 	}
 	if (!(events & (EPOLLIN | LAST_EVENTS)))
 		return;
+	if (events & EPOLLERR) { /* what it had sent before is of no use to anybody */
+		socket_on_reset(b, r);
+		return;
+	}
 	r->flags |= VN_R_READABLE;
 	if (events & LAST_EVENTS)
 		r->flags |= VN_R_LAST;
 	if (!(r->flags & VN_R_ENDED))
 		vn_socket_input(b, r);
-	else if (events & EPOLLERR)
-		socket_on_reset(b, r);
 }
 
 /* Output. */
@@ -553,8 +635,11 @@ vn_socket_output(vn_broker *b, vn_record *r)
 		return;
 	if ((r->flags & VN_R_ATTACHED) && r->sent > r->reported)
 		vn_debt_unreported(b, vn_record_worker(b, r), r);
-	if (r->sent == r->queued && r->flags & (VN_R_SHUT | VN_R_CLOSED))
+	if (r->flags & (VN_R_SHUT | VN_R_CLOSED)) {
+		if (r->sent < r->queued)
+			r->wait_since = vn_broker_ms(b); /* the client takes it: no end yet */
 		vn_socket_shut(b, r);
+	}
 }
 
 /* The output has ended: when all of it is sent, say so. */

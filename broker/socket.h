@@ -12,6 +12,7 @@ void vn_socket_on_event(void *arg, uint32_t index, uint32_t gen, uint32_t events
 void vn_socket_input(vn_broker *b, vn_record *r);
 void vn_socket_receive(vn_broker *b, vn_worker *w, vn_record *r);
 void vn_socket_owed_input(vn_broker *b, vn_worker *w, vn_record *r);
+uint32_t vn_socket_block(vn_worker *w, unsigned int size_class);
 void vn_socket_want_output(vn_broker *b, vn_record *r);
 void vn_socket_outputs(vn_broker *b);
 void vn_socket_output(vn_broker *b, vn_record *r);
@@ -22,6 +23,7 @@ void vn_socket_doom(vn_broker *b, vn_record *r, vn_reset_reason reason);
 void vn_socket_flush(vn_broker *b, vn_record *r);
 void vn_socket_gone(vn_broker *b, vn_record *r);
 void vn_socket_final(vn_broker *b, vn_record *r);
+void vn_socket_linger(vn_broker *b, vn_record *r);
 void vn_socket_linger_sweep(vn_broker *b);
 void vn_socket_unzombie(vn_broker *b, vn_record *r);
 void vn_socket_drop_output(vn_broker *b, vn_record *r);

@@ -35,7 +35,13 @@ vn_broker_stop_check(vn_broker *b)
 void
 vn_broker_stop_record(vn_broker *b, vn_record *r)
 {
-	if (!(r->flags & VN_R_RESUMABLE) || r->flags & (VN_R_CLOSED | VN_R_SHUT) || r->fd < 0)
+	if (r->flags & (VN_R_CLOSED | VN_R_SHUT) || r->fd < 0)
+		return;
+	if (!(r->flags & (VN_R_ATTACHED | VN_R_RESUMABLE))) { /* nobody will take it */
+		vn_socket_reset(b, r, VN_RESET_STOPPING);
+		return;
+	}
+	if (!(r->flags & VN_R_RESUMABLE))
 		return;
 	if (!vn_record_at_rest(r))
 		return;

@@ -49,6 +49,8 @@ publish_all(vn_broker *b)
 	for (vn_worker *w = b->hot; w; w = w->hot_next) {
 		if (!w->linked || w->broken)
 			continue;
+		if (w->starved.first != VN_NO_RECORD)
+			vn_dispatch_starved(b, w);
 		if (vn_debt_owes(w))
 			vn_debt_pay(b, w);
 		vn_link_flush(&w->link);
@@ -79,6 +81,8 @@ worker_arm(vn_worker *w)
 
 	if (!w->linked || w->broken)
 		return true;
+	if (l->tx.broken)
+		return false;
 	if (vn_debt_owes(w)) {
 		if (vn_lane_tx_room(&l->tx) > VN_OWN_SLOTS)
 			return false;

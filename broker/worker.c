@@ -430,6 +430,7 @@ vn_worker_new(vn_broker *b, uint16_t slot)
 	w->pidfd = w->handshake = -1;
 	w->death.fd = w->hello.fd = w->bell.fd = -1;
 	w->attached = w->debtor_first = w->debtor_last = VN_NO_RECORD;
+	w->starved = (vn_ledger_list){VN_NO_RECORD, VN_NO_RECORD};
 	w->start_timer.fire = start_fire;
 	w->restart_timer.fire = restart_fire;
 	vn_endpoint_forget_worker(b, w);
@@ -487,6 +488,7 @@ vn_worker_kill(vn_worker *w, const char *why)
 {
 	if (w->pidfd < 0)
 		return;
+	w->was_killed = true;
 	if (why != w->last_death)
 		snprintf(w->last_death, sizeof w->last_death, "%s", why);
 	vn_log(w->broker->hub, LOG_WARNING, "worker %u.%u %s; killed", w->slot, w->incarnation,

@@ -33,13 +33,53 @@ vn_conn_new(vn_net *net, vn_listener *l, const vn_desc_peer *peer)
 	return c;
 }
 
+/**
+ * vn_conn_free() - it is over: nothing of it is out
+ *
+ * Whoever waited for it may have been woken and not have run yet: then the record stays until that has.
+ */
 void
 vn_conn_free(vn_conn *c)
 {
-	vn_hub_unhold(c->net->hub);
+	vn_net *net = c->net;
+
+	vn_hub_unhold(net->hub);
 	free(c->linear);
 	free(c->addr);
+	if (c->n_waits || c->flags & VN_CONN_SELECTED) {
+		c->linear = c->addr = NULL;
+		c->next = net->graves;
+		net->graves = c;
+		return;
+	}
 	free(c);
+}
+
+/**
+ * vn_conn_wait() - wait for news of a connection
+ * @own:    its readers or its writers; only one coroutine may stand there
+ * @shared: where else news may come from, or NULL
+ *
+ * Return: 0 to look again, -EPIPE if it was closed meanwhile, -EBUSY, what ended the wait, or what
+ * vn_conn_check() says.
+ */
+int
+vn_conn_wait(vn_conn *c, vn_waitq *own, vn_waitq *shared)
+{
+	vn_clause clauses[2];
+	int rc;
+
+	if (own->first)
+		return -EBUSY;
+	vn_waitq_push(own, &clauses[0]);
+	if (shared)
+		vn_waitq_push(shared, &clauses[1]);
+	c->n_waits++;
+	rc = vn_wait(c->net->hub, clauses, shared ? 2 : 1, VN_NEVER);
+	c->n_waits--;
+	if (rc < 0)
+		return rc;
+	return c->flags & VN_CONN_OPEN ? vn_conn_check(c) : -EPIPE;
 }
 
 /* 0, or why nothing more can be done with it. */
@@ -68,11 +108,20 @@ vn_conn_ack(vn_conn *c, uint64_t to, bool commit)
 		c->in_at = c->in.first;
 }
 
-/* Nothing is in hand: a successor could start here without anybody noticing. */
+/* Nothing is in hand, and output may go on: a successor could start here without anybody noticing. */
 bool
 vn_conn_at_commit_point(const vn_conn *c)
 {
-	return c->taken == c->committed && c->taken == c->received && !(c->flags & VN_CONN_HELD);
+	return c->taken == c->committed && c->taken == c->received &&
+	       !(c->flags & (VN_CONN_HELD | VN_CONN_SHUT));
+}
+
+/* No more input fits: would it help to acknowledge without a commit, and may we? */
+bool
+vn_conn_may_ack(const vn_conn *c)
+{
+	return c->taken > c->acked && !c->n_pins && !(c->flags & VN_CONN_END_TAKEN) &&
+	       (c->flags & (VN_CONN_HELD | VN_CONN_MORE));
 }
 
 static void
@@ -172,6 +221,7 @@ vn_conn_on_sent(vn_conn *c, uint64_t sent)
 	c->sent = sent;
 	vn_chain_free(&c->out, c->net->out_table, c->net->out_blocks, sent);
 	vn_conn_wake(&c->writers);
+	vn_net_on_room(c->net);
 }
 
 /* It is over for this handler: flag is RESET or STALE. */
@@ -187,8 +237,7 @@ vn_conn_on_over(vn_conn *c, uint32_t flag)
 void
 vn_conn_on_full(vn_conn *c)
 {
-	if (c->taken > c->acked && !c->n_pins && !(c->flags & VN_CONN_END_TAKEN) &&
-		(c->flags & (VN_CONN_HELD | VN_CONN_MORE))) {
+	if (vn_conn_may_ack(c)) {
 		vn_conn_ack(c, c->taken, false);
 		return;
 	}

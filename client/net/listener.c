@@ -54,7 +54,9 @@ listener_close(void *end)
 		vn_abort(c);
 		vn_conn_close(c);
 	}
-	vn_listener_end(l);
+	l->ended = true;
+	while (l->takers.first)
+		vn_wake(l->takers.first, -EPIPE);
 	l->net->ops->unlisten(l->net, l);
 	listener_free(l);
 	return 0;

@@ -56,11 +56,36 @@ duration(const char *text, vn_time fallback)
 	return fallback;
 }
 
+/**
+ * vn_net_bury() - free connections that were kept for those who had not run
+ *
+ * Caller: nobody is ready to run, so everybody who was woken has run.
+ */
+void
+vn_net_bury(vn_net *net)
+{
+	while (net->graves) {
+		vn_conn *c = net->graves;
+
+		net->graves = c->next;
+		free(c);
+	}
+}
+
+/* Blocks for output came home: who found none looks again. */
+void
+vn_net_on_room(vn_net *net)
+{
+	vn_conn_wake(&net->starved);
+}
+
 static vn_net *
 net_free(vn_net *net)
 {
-	if (net && net->ops)
-		net->ops->deinit(net);
+	if (!net)
+		return NULL;
+	net->ops->deinit(net);
+	vn_net_bury(net);
 	free(net);
 	return NULL;
 }
@@ -162,13 +187,16 @@ term_wait(vn_net *net, vn_time until)
 static int
 term_drain(vn_net *net)
 {
-	vn_time until = vn_now(net->hub) + duration(getenv("VANILLA_DRAIN_TIMEOUT"), DEFAULT_DRAIN);
+	vn_time until = VN_NEVER;
 	int rc = 0;
 
 	net->draining = true;
 	for (vn_listener *l = net->listeners; l; l = l->next)
 		vn_listener_end(l);
 	net->ops->drain(net);
+	if (net->nobody_else) /* else the broker has a clock of its own */
+		until = vn_now(net->hub) +
+			duration(getenv("VANILLA_DRAIN_TIMEOUT"), DEFAULT_DRAIN);
 	while (rc >= 0 && net->n_open && net->term_news < 2)
 		rc = term_wait(net, until);
 	if (rc >= 0 && net->n_open == 0)
@@ -192,6 +220,8 @@ vn_stop_on_term(vn_hub *h)
 	vn_net *net = h->net;
 	int rc = net->ops->term(net, true);
 
+	if (rc < 0)
+		return rc;
 	while (rc >= 0 && net->term_news == 0)
 		rc = term_wait(net, VN_NEVER);
 	if (rc >= 0)

@@ -53,7 +53,8 @@ enum {
 		1 << 15, /* in the list of those with something to do at the end of the turn */
 	VN_CONN_LINGER = 1 << 16,   /* closed by us, waiting for the peer to finish */
 	VN_CONN_GONE_OUT = 1 << 17, /* FIN is sent */
-	VN_CONN_CLOSED = 1 << 18    /* the handler is done with it */
+	VN_CONN_CLOSED = 1 << 18,   /* the handler is done with it */
+	VN_CONN_SELECTED = 1 << 19  /* vn_select() has stood in its queue, and may look again */
 };
 
 struct vn_conn {
@@ -68,6 +69,8 @@ struct vn_conn {
 	vn_waitq readers, writers;
 	uint64_t due; /* what a commit that waits for views will commit */
 	uint32_t n_pins;
+	uint32_t loaned;  /* bytes of blocks that vn_borrow() has given out */
+	uint16_t n_waits; /* coroutines inside of a call that waits */
 	uint8_t out_class;
 	union {
 		struct {                    /* brokered */
@@ -83,7 +86,7 @@ struct vn_conn {
 			vn_conn *linger_next, **linger_link;
 		};
 	};
-	vn_conn *next; /* in its listener's backlog */
+	vn_conn *next; /* in its listener's backlog, or among the graves */
 	vn_listener *listener;
 	void *linear; /* what vn_peek() had to piece together */
 	vn_desc_peer peer;
@@ -130,6 +133,8 @@ struct vn_net {
 	bool nobody_else; /* draining, and no other process will go on with a connection */
 	vn_waitq term;    /* whoever is in vn_stop_on_term() */
 	int term_news;    /* 0; 1 asked to drain; 2 asked to stop */
+	vn_waitq starved; /* writers for whom no block was left */
+	vn_conn *graves;  /* over, but somebody who waited for one has not run yet */
 	vn_listener *listeners;
 };
 
@@ -162,6 +167,8 @@ void vn_conn_free(vn_conn *c);
 void vn_conn_commit_taken(vn_conn *c);
 void vn_conn_ack(vn_conn *c, uint64_t to, bool commit);
 bool vn_conn_at_commit_point(const vn_conn *c);
+bool vn_conn_may_ack(const vn_conn *c);
+int vn_conn_wait(vn_conn *c, vn_waitq *own, vn_waitq *shared);
 int vn_conn_check(const vn_conn *c);
 void vn_conn_on_input(vn_conn *c, uint32_t block, uint32_t offset, uint32_t len);
 void vn_conn_on_end(vn_conn *c);
@@ -175,6 +182,8 @@ void vn_listener_give(vn_listener *l, vn_conn *c);
 void vn_listener_end(vn_listener *l);
 
 /* net.c */
+void vn_net_bury(vn_net *net);
+void vn_net_on_room(vn_net *net);
 void vn_net_on_term(vn_net *net, int news);
 void vn_net_on_handle_closed(vn_net *net);
 

@@ -37,8 +37,11 @@ read_begin(vn_conn *c)
 static int
 read_may_park(vn_conn *c)
 {
-	if (c->flags & VN_CONN_FULL)
-		return -EMSGSIZE;
+	if (c->flags & VN_CONN_FULL) {
+		if (!vn_conn_may_ack(c))
+			return -EMSGSIZE;
+		vn_conn_ack(c, c->taken, false);
+	}
 	if (c->net->nobody_else && (c->flags & VN_CONN_RESUMABLE) && vn_conn_at_commit_point(c)) {
 		c->flags |= VN_CONN_STALE;
 		return -ESTALE;
@@ -52,16 +55,9 @@ read_may_park(vn_conn *c)
 static int
 read_park(vn_conn *c)
 {
-	vn_clause clause = {0};
 	int rc = c->readers.first ? -EBUSY : read_may_park(c);
 
-	if (rc < 0)
-		return rc;
-	vn_waitq_push(&c->readers, &clause);
-	rc = vn_wait(c->net->hub, &clause, 1, VN_NEVER);
-	if (rc < 0 || clause.result < 0) /* closed meanwhile: c is gone */
-		return rc < 0 ? rc : clause.result;
-	return vn_conn_check(c);
+	return rc < 0 ? rc : vn_conn_wait(c, &c->readers, NULL);
 }
 
 /* Waits until n bytes are there or the stream has ended. */
@@ -162,8 +158,6 @@ vn_read_n(vn_conn *c, void *data, size_t n)
 			break;
 		done += read_copy(c, (unsigned char *)data + done, n - done);
 	}
-	if (rc == -EPIPE)
-		return rc;
 	c->flags &= ~(uint32_t)VN_CONN_MORE;
 	if (rc < 0)
 		return rc;
@@ -328,9 +322,12 @@ int
 vn_take(vn_conn *c, vn_view *v)
 {
 	vn_chain_link *link;
-	int rc = read_begin(c);
+	int rc;
 
+	if (!v)
+		return -EBADF;
 	*v = (vn_view){NULL, 0, 0};
+	rc = read_begin(c);
 	if (rc == 0)
 		rc = read_wait(c, 1);
 	if (rc < 0)
@@ -361,11 +358,13 @@ vn_release(vn_conn *c, vn_view *v)
 	if (!v->id || !c->n_pins)
 		return -EINVAL;
 	*v = (vn_view){NULL, 0, 0};
-	if (--c->n_pins == 0 && (c->flags & VN_CONN_DUE)) {
-		c->flags &= ~(uint32_t)VN_CONN_DUE;
-		if (vn_conn_check(c) == 0 && c->due > c->committed)
-			vn_conn_ack(c, c->due, true);
-	}
+	if (--c->n_pins)
+		return 0;
+	if (c->flags & VN_CONN_ABORTED)
+		c->net->ops->abort(c);
+	else if ((c->flags & VN_CONN_DUE) && vn_conn_check(c) == 0 && c->due > c->committed)
+		vn_conn_ack(c, c->due, true);
+	c->flags &= ~(uint32_t)VN_CONN_DUE;
 	return 0;
 }
 
@@ -373,7 +372,7 @@ vn_release(vn_conn *c, vn_view *v)
 int
 vn_conn_try_read(vn_conn *c)
 {
-	int rc = read_begin(c);
+	int rc = c->flags & VN_CONN_OPEN ? read_begin(c) : -EPIPE;
 
 	if (rc < 0 || available(c) || (c->flags & VN_CONN_ENDED))
 		return rc;
@@ -384,5 +383,6 @@ vn_conn_try_read(vn_conn *c)
 vn_waitq *
 vn_conn_read_queue(vn_conn *c)
 {
+	c->flags |= VN_CONN_SELECTED;
 	return &c->readers;
 }
