@@ -122,8 +122,7 @@ close_all(vn_broker *b)
 	for (uint32_t i = 1; i <= b->n_slots; i++)
 		b->workers[i] = vn_worker_free(b->workers[i]);
 	for (uint32_t i = 0; b->ledger && i < b->ledger->high; i++)
-		if (vn_record_at(b->ledger, i)->fd >= 0 && vn_record_at(b->ledger, i)->id)
-			close(vn_record_at(b->ledger, i)->fd);
+		vn_socket_abandon(vn_record_at(b->ledger, i));
 	vn_endpoints_close(b);
 	vn_control_close(b);
 	b->ledger = vn_ledger_free(b->ledger);

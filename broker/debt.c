@@ -160,12 +160,10 @@ pay_plain(vn_broker *b, vn_worker *w, vn_record *r, uint8_t kind)
 	push(w, &d);
 }
 
-/* Pays one debt of a record; the slot is there. Order is that of the bits: FINAL is the last thing said. */
+/* Pays one debt of a record; the slot is there. */
 static void
-pay_one(vn_broker *b, vn_worker *w, vn_record *r)
+pay_one(vn_broker *b, vn_worker *w, vn_record *r, uint16_t debt)
 {
-	uint16_t debt = (uint16_t)(r->debts & -r->debts);
-
 	if (debt != VN_D_OPEN) /* desc_of() needs to see it */
 		r->debts &= (uint16_t)~debt;
 	switch (debt) {
@@ -202,16 +200,16 @@ pay_record(vn_broker *b, vn_worker *w, vn_record *r)
 {
 	uint16_t now = r->debts;
 
-	/* DATA may be owed anew by its own payment: that is for the next round. */
+	/* The order is that of the bits: FINAL is the last thing said. DATA may be owed anew by its own payment: that is for the next round. */
 	while ((r->debts & now) && (r->flags & VN_R_ATTACHED) && r->worker == w->slot &&
 		vn_lane_tx_has(&w->link.tx, VN_OWN_SLOTS + 1)) {
-		uint16_t before = r->debts;
+		uint16_t debt = (uint16_t)(r->debts & now & -(r->debts & now));
 
-		pay_one(b, w, r);
-		if ((before & VN_D_DATA) && (r->debts & VN_D_DATA))
+		pay_one(b, w, r, debt);
+		if (debt == VN_D_DATA)
 			now &= (uint16_t)~VN_D_DATA;
 	}
-	if (r->debts && (r->flags & VN_R_ATTACHED))
+	if (r->debts && (r->flags & VN_R_ATTACHED) && r->worker == w->slot)
 		vn_debt_add(b, w, r, 0);
 }
 

@@ -141,6 +141,8 @@ socket_on_reset(vn_broker *b, vn_record *r)
 	socket_end(b, r);
 }
 
+static void input_discard(vn_broker *b, vn_record *r);
+
 /* Everything that was queued is sent, and the worker is done with it: FIN, then linger. */
 static void
 socket_finish(vn_broker *b, vn_record *r)
@@ -260,6 +262,23 @@ vn_socket_linger_sweep(vn_broker *b)
 		index = r->next;
 		vn_socket_linger(b, r);
 	}
+}
+
+/**
+ * vn_socket_abandon() - the broker ends: a stream that is not complete must not look so
+ * @r: in use or not
+ */
+void
+vn_socket_abandon(const vn_record *r)
+{
+	struct linger linger = {.l_onoff = 1};
+
+	if (r->id == 0 || r->fd < 0)
+		return;
+	if (r->flags & VN_R_DOOMED || r->sent < r->queued ||
+		!(r->flags & VN_R_CLOSED || vn_record_at_rest(r)))
+		setsockopt(r->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+	close(r->fd);
 }
 
 /* Input. */

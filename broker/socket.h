@@ -23,6 +23,7 @@ void vn_socket_doom(vn_broker *b, vn_record *r, vn_reset_reason reason);
 void vn_socket_flush(vn_broker *b, vn_record *r);
 void vn_socket_gone(vn_broker *b, vn_record *r);
 void vn_socket_final(vn_broker *b, vn_record *r);
+void vn_socket_abandon(const vn_record *r);
 void vn_socket_linger(vn_broker *b, vn_record *r);
 void vn_socket_linger_sweep(vn_broker *b);
 void vn_socket_unzombie(vn_broker *b, vn_record *r);

@@ -27,6 +27,8 @@ vn_worker_heat(vn_worker *w)
 {
 	if (w->hot)
 		return;
+	if (w->linked)
+		vn_lane_rx_disarm(&w->link.rx);
 	w->hot = true;
 	w->hot_next = w->broker->hot;
 	w->broker->hot = w;

@@ -218,3 +218,15 @@ vn_lane_rx_arm(vn_lane_rx *rx)
 	vn_sync_publish(rx->ev, rx->next);         /* S1 */
 	return vn_sync_look(rx->tail) == rx->next; /* S2 */
 }
+
+/**
+ * vn_lane_rx_disarm() - no bell is needed: the consumer is awake and will look
+ *
+ * Whoever is woken by something else than this lane's bell saves its producer the next one. A hint, which needs
+ * no order: arming comes before sleeping again, and a bell too many costs a look.
+ */
+void
+vn_lane_rx_disarm(vn_lane_rx *rx)
+{
+	vn_sync_hint(rx->ev, rx->next - 1);
+}

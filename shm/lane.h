@@ -69,6 +69,7 @@ int vn_lane_rx_take(vn_lane_rx *rx, vn_desc *out, uint32_t max);
 int vn_lane_rx_pending(vn_lane_rx *rx);
 bool vn_lane_rx_release(vn_lane_rx *rx);
 bool vn_lane_rx_arm(vn_lane_rx *rx);
+void vn_lane_rx_disarm(vn_lane_rx *rx);
 
 /* Descriptors pushed and not yet published. */
 static inline uint32_t

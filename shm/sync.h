@@ -47,6 +47,13 @@ vn_sync_look(const uint32_t *word)
 	return __atomic_load_n(word, __ATOMIC_SEQ_CST);
 }
 
+/* Store a hint: nothing is ordered by it. */
+static inline void
+vn_sync_hint(uint32_t *word, uint32_t value)
+{
+	__atomic_store_n(word, value, __ATOMIC_RELAXED);
+}
+
 #else
 
 static inline uint32_t
@@ -75,6 +82,12 @@ vn_sync_look(const uint32_t *word)
 
 	ck_pr_fence_load();
 	return value;
+}
+
+static inline void
+vn_sync_hint(uint32_t *word, uint32_t value)
+{
+	ck_pr_store_32(word, value);
 }
 
 #endif
