@@ -79,8 +79,8 @@ typedef int vn_fn(vn_hub *h, void *arg);
  * vn_stop() makes every wait, present and future, return -ECANCELED.
  * vn_stop_on_term() serves until SIGINT, SIGTERM (alone) or the broker asks to drain; then no new connection
  * is given out, connections at a commit point are handed back (-ESTALE) and the rest runs on. It returns 0
- * when the last one is closed, or -ETIMEDOUT after the hub was stopped because VANILLA_DRAIN_TIMEOUT (alone,
- * 30s by default: 500ms, 10s, 2m) passed. -EDEADLK if nothing in this hub could ever ask it to stop.
+ * when the last one is closed; -ETIMEDOUT after the hub was stopped because VANILLA_DRAIN_TIMEOUT (alone, 30s
+ * by default: 500ms, 10s, 2m) passed or a second signal came; -ECANCELED after vn_stop().
  * vn_deadline() sets the instant after which waits of the calling coroutine return -ETIMEDOUT and returns the
  * old one (VN_NEVER at first); it matters only when a call would wait.
  * vn_log_to() hands each log line of the library (no newline) to `log`; level is that of syslog(3). NULL

@@ -13,6 +13,8 @@
 
 #include "client/net/net.h"
 
+#define FIRST_SHARE 64 /* of what is free, for a connection that has no block */
+
 static int
 write_check(const vn_conn *c)
 {
@@ -25,50 +27,74 @@ write_check(const vn_conn *c)
 	return (c->flags & VN_CONN_RESUMABLE) && c->taken == c->committed ? -EPERM : 0;
 }
 
-/* May this connection have another block of that class? */
+/* Would a block more fit into the window? One always does. */
 static bool
-write_may_hold(const vn_conn *c, unsigned int size_class)
+write_fits(const vn_conn *c, uint32_t bytes)
 {
-	uint32_t bytes = vn_block_class_bytes(size_class);
+	uint32_t held = c->out.charge + c->loaned;
 
-	if (vn_chain_is_empty(&c->out))
-		return true;
-	return c->out.charge + bytes <= c->net->window &&
-	       c->out.charge + bytes <= vn_blocks_available(c->net->out_blocks) / 2;
+	return held == 0 || held + bytes <= c->net->window;
 }
 
-static int
-write_park(vn_conn *c)
+/* Is it this connection's share of what is free? One that has none yet leaves room for many like it. */
+static bool
+write_shares(const vn_conn *c, uint32_t bytes)
 {
-	vn_clause clause = {0};
+	uint32_t held = c->out.charge + c->loaned;
+	uint64_t available = vn_blocks_available(c->net->out_blocks);
+
+	return held ? held + bytes <= available / 2 : bytes <= available / FIRST_SHARE;
+}
+
+/* The largest block up to `wanted` that may be had; of the smallest that will do, one may always be had. */
+static uint32_t
+write_try_block(vn_conn *c, unsigned int wanted, unsigned int least)
+{
+	vn_blocks *blocks = c->net->out_blocks;
+	bool is_first = c->out.charge + c->loaned == 0;
+	uint32_t block = VN_NO_BLOCK;
+
+	for (unsigned int i = wanted + 1; i-- > least && block == VN_NO_BLOCK;) {
+		uint32_t bytes = vn_block_class_bytes(i);
+
+		if (write_fits(c, bytes) &&
+			(write_shares(c, bytes) || (is_first && i == least)))
+			block = vn_block_alloc(blocks, i);
+	}
+	/* Where all that is left belongs to larger classes. */
+	for (unsigned int i = wanted + 1; is_first && i < VN_N_CLASSES && block == VN_NO_BLOCK; i++)
+		block = vn_block_alloc(blocks, i);
+	return block;
+}
+
+/* Waits for window; if that is not what is missing, for blocks of whoever it may be. */
+static int
+write_park(vn_conn *c, bool fits)
+{
 	int rc;
 
 	if (c->writers.first)
 		return -EBUSY;
 	c->net->ops->need(c);
-	vn_waitq_push(&c->writers, &clause);
-	rc = vn_wait(c->net->hub, &clause, 1, VN_NEVER);
-	if (rc < 0 || clause.result < 0) /* closed meanwhile: c is gone */
-		return rc < 0 ? rc : clause.result;
-	return write_check(c);
+	rc = vn_conn_wait(c, &c->writers, fits ? &c->net->starved : NULL);
+	return rc < 0 ? rc : write_check(c);
 }
 
 /* A block for output; waits for window and room. */
 static int
-write_block(vn_conn *c, unsigned int size_class, uint32_t *block)
+write_block(vn_conn *c, unsigned int wanted, unsigned int least, uint32_t *block)
 {
-	int rc;
+	int rc = 0;
 
-	for (;;) {
-		if (write_may_hold(c, size_class)) {
-			*block = vn_block_alloc(c->net->out_blocks, size_class);
-			if (*block != VN_NO_BLOCK)
-				return 0;
+	while (rc == 0) {
+		*block = write_try_block(c, wanted, least);
+		if (*block != VN_NO_BLOCK) {
+			vn_net_on_room(c->net); /* there may be enough for the next one too */
+			return 0;
 		}
-		rc = write_park(c);
-		if (rc < 0)
-			return rc;
+		rc = write_park(c, write_fits(c, vn_block_class_bytes(least)));
 	}
+	return rc;
 }
 
 /* Room at the end of the last block, 0 if there is none. */
@@ -125,7 +151,7 @@ static int
 write_new(vn_conn *c, const void *data, size_t n, uint32_t *written)
 {
 	uint32_t block, len;
-	int rc = write_block(c, write_class(c, n), &block);
+	int rc = write_block(c, write_class(c, n), 0, &block);
 
 	if (rc < 0)
 		return rc;
@@ -173,59 +199,95 @@ vn_write(vn_conn *c, const void *data, size_t n)
 	return rc;
 }
 
+/* More than a block, or more on loan than the window would ever take. */
+static bool
+loan_is_too_large(const vn_conn *c, size_t n)
+{
+	return n > VN_BLOCK_MAX ||
+	       (c->loaned &&
+		       c->loaned + vn_block_class_bytes(vn_block_class(n)) > c->net->window);
+}
+
 /**
  * vn_borrow() - room to write into, in place
  * @n: 1 to 65536
  * @l: filled in; l->cap is at least n, l->len is the program's to set
  *
- * Ownership: the program's until vn_publish(), which it must call before it closes the connection.
+ * Ownership: the program's until vn_publish(), which it must call before it closes the connection. Loans that are
+ * out at the same time are at most a window.
  *
  * Return: 0, -EMSGSIZE, or an error as vn_write().
  */
 int
 vn_borrow(vn_conn *c, size_t n, vn_loan *l)
 {
+	unsigned int class = vn_block_class(n);
 	uint32_t block;
-	int rc = c ? write_check(c) : -EBADF;
+	int rc = c && l ? write_check(c) : -EBADF;
 
-	*l = (vn_loan){NULL, 0, 0, VN_NO_BLOCK};
-	if (rc == 0 && n > VN_BLOCK_MAX)
+	if (l)
+		*l = (vn_loan){NULL, 0, 0, VN_NO_BLOCK};
+	if (rc == 0 && loan_is_too_large(c, n))
 		rc = -EMSGSIZE;
 	if (rc == 0)
-		rc = write_block(c, vn_block_class(n), &block);
+		rc = write_block(c, class, class, &block);
 	if (rc < 0)
 		return rc;
 	l->data = vn_area_at(c->net->out_area, block, 0);
 	l->cap = vn_block_size(c->net->out_blocks, block);
 	l->id = block;
+	c->loaned += (uint32_t)l->cap;
 	return 0;
+}
+
+static bool
+loan_is_out(const vn_conn *c, const vn_loan *l)
+{
+	return l->data && l->id < VN_NO_BLOCK && c->loaned >= l->cap &&
+	       vn_block_is_out(c->net->out_blocks, (uint32_t)l->id) &&
+	       vn_area_at(c->net->out_area, (uint32_t)l->id, 0) == l->data;
+}
+
+/* Waits until what is published fits into the window, and its message into the lane. */
+static int
+loan_ready(vn_conn *c, const vn_loan *l)
+{
+	int rc = write_check(c);
+
+	while (rc == 0 && !vn_chain_is_empty(&c->out) && c->out.charge + l->cap > c->net->window)
+		rc = write_park(c, false);
+	return rc < 0 ? rc : c->net->ops->ready(c);
 }
 
 /**
  * vn_publish() - send what was written into a loan
  *
- * The loan is gone either way; with len 0 it is given back unsent.
+ * The loan is gone either way; with len 0 it is given back unsent. Waits while a window of output is unsent.
  *
- * Return: 0, -EINVAL for a loan that is not one, or an error as vn_write().
+ * Return: 0, -EINVAL for a loan that is not one or a len beyond its cap, or an error as vn_write().
  */
 int
 vn_publish(vn_conn *c, vn_loan *l)
 {
-	vn_loan loan = *l;
-	int rc;
+	vn_net *net = c ? c->net : NULL;
+	vn_loan loan;
+	int rc = 0;
 
-	*l = (vn_loan){NULL, 0, 0, VN_NO_BLOCK};
-	if (!c)
+	if (!c || !l)
 		return -EBADF;
-	if (!loan.data || loan.len > loan.cap)
+	loan = *l;
+	*l = (vn_loan){NULL, 0, 0, VN_NO_BLOCK};
+	if (!loan_is_out(c, &loan))
 		return -EINVAL;
-	rc = write_check(c);
-	if (rc == 0 && loan.len)
-		rc = c->net->ops->ready(c);
-	if (rc == 0 && loan.len)
+	if (loan.len)
+		rc = loan.len > loan.cap ? -EINVAL : loan_ready(c, &loan);
+	c->loaned -= (uint32_t)loan.cap;
+	if (rc == 0 && loan.len) {
 		write_chain(c, (uint32_t)loan.id, (uint32_t)loan.len);
-	else
-		vn_block_free(c->net->out_blocks, (uint32_t)loan.id);
+		return 0;
+	}
+	vn_block_free(net->out_blocks, (uint32_t)loan.id);
+	vn_net_on_room(net);
 	return rc;
 }
 

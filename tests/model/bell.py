@@ -21,6 +21,7 @@ Not shown: more than two processes (bell_producers.py), a peer that lies (tests/
     take       vn_lane_rx_take()                          reads tail and slots
     C3 C4      vn_lane_rx_release()                       writes head, reads space_ev
     S1 S2      vn_lane_rx_arm()                           writes ev, reads tail
+    disarm     vn_lane_rx_disarm(), a store like any      writes ev
     ring       vn_bell_ring() in vn_link_flush() and vn_link_release(); the store buffer is empty
                then, as in front of epoll_wait(), since the kernel takes locks
 
@@ -117,6 +118,8 @@ def producer(s, rules, wanted):
 def consumer(s, rules):
     at, buffer = s.consumer, s.c_buffer
     if at == "take":
+        if load(s, buffer, EV) == cursor(s.got):  # armed, yet awake: something else woke it
+            yield s._replace(c_buffer=buffer + ((EV, cursor(s.got - 1)),))
         n = (load(s, buffer, TAIL) - cursor(s.got)) % M
         if n > K:
             raise Wrong("an honest tail looks like a lie")
