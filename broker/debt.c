@@ -200,7 +200,10 @@ pay_record(vn_broker *b, vn_worker *w, vn_record *r)
 {
 	uint16_t now = r->debts;
 
-	/* The order is that of the bits: FINAL is the last thing said. DATA may be owed anew by its own payment: that is for the next round. */
+	/*
+	 * The order is that of the bits: FINAL is the last thing said. DATA may be owed anew by its own payment:
+	 * that is for the next round.
+	 */
 	while ((r->debts & now) && (r->flags & VN_R_ATTACHED) && r->worker == w->slot &&
 		vn_lane_tx_has(&w->link.tx, VN_OWN_SLOTS + 1)) {
 		uint16_t debt = (uint16_t)(r->debts & now & -(r->debts & now));

@@ -52,8 +52,8 @@ enum { /* vn_record.flags */
 	VN_R_NEED_INPUT = 1 << 18, /* a read waits with input un-acknowledged */
 	VN_R_ZOMBIE = 1 << 19,     /* to be freed when it has left the lists it is still in */
 	VN_R_DOOMED = 1 << 20,     /* will be reset when its committed output has left */
-	VN_R_STARVED = 1 << 21,    /* in its worker's starved: no block is free for its input */
 	VN_R_OVERDUE = 1 << 21,    /* its output was unreported at the last sweep already */
+	VN_R_STARVED = 1 << 22,    /* in its worker's starved: no block is free for its input */
 };
 
 enum { /* vn_record.debts: what its worker has to be told, in this order */

@@ -45,8 +45,14 @@ vn_broker_stop_record(vn_broker *b, vn_record *r)
 		return;
 	if (!vn_record_at_rest(r))
 		return;
-	if ((r->flags & VN_R_ATTACHED) && (r->flags & VN_R_READABLE) && b->phase < VN_PHASE_STOPPING)
-		return; /* a request that came before: its handler is there */
+	if ((r->flags & VN_R_ATTACHED) && (r->flags & VN_R_READABLE) && b->phase < VN_PHASE_STOPPING) {
+		/* A request that came before: its handler is there, and no other worker will be. */
+		if (r->flags & VN_R_WAITING) {
+			vn_dispatch_unwait(b, r);
+			vn_socket_input(b, r);
+		}
+		return;
+	}
 	if ((r->flags & VN_R_ATTACHED) && !vn_dispatch_revoke(b, vn_record_worker(b, r), r))
 		return;
 	vn_socket_close(b, r);

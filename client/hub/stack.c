@@ -4,9 +4,10 @@
  *
  *	arena:  | guard | stack 0 | guard | stack 1 | ...  reserved without access, opened in steps as it is used
  *
- * What comes back is kept in two lists. `warm` is short, last in, first out: their memory is there, and most of
- * it is in the cache. When it is full, the memory of a stack that comes back is given to the kernel and the
- * stack is `cold`. So a burst leaves no memory behind, and the steady state after it pays nothing.
+ * What comes back is kept in two places. `warm` is a short list, last in, first out: their memory is there, and
+ * most of it is in the cache. When it is full, the memory of a stack that comes back is given to the kernel and
+ * the stack is `cold`: one bit of a bitmap, from which the lowest is taken first. So a burst leaves no memory
+ * behind, and the steady state after it pays nothing.
  *
  * Where the kernel has no light guards each guard page splits a mapping, of which a process has 65,530; the
  * first GUARDS_SPLIT stacks get one then, and those above have none.
@@ -38,8 +39,8 @@ struct vn_stacks {
 	uint32_t n_warm;
 	void *warm[WARM];
 	uint32_t n_cold, n_made, n_open, n_max;
-	uint32_t cold_room; /* at least n_made, so that giving back never fails */
-	void **cold;
+	uint32_t cold_from; /* no word below this one has a bit */
+	uint64_t *cold;     /* by number of the stack: room for all, touched as far as it is used */
 	char *arena;
 	size_t page, stride;
 	bool light_guards;
@@ -81,8 +82,14 @@ vn_stacks_new(void)
 	s->page = (size_t)sysconf(_SC_PAGESIZE);
 	s->stride = VN_STACK_BYTES + s->page;
 	s->light_guards = true;
-	if (!arena_reserve(s))
+	s->cold = calloc(STACKS_MAX / 64, sizeof *s->cold);
+	if (!s->cold || !arena_reserve(s))
 		return vn_stacks_free(s);
+	if (RUNNING_ON_VALGRIND) {
+		s->valgrind_ids = calloc(s->n_max, sizeof *s->valgrind_ids);
+		if (!s->valgrind_ids)
+			return vn_stacks_free(s);
+	}
 	madvise(s->arena, s->n_max * s->stride, MADV_NOHUGEPAGE);
 	return s;
 }
@@ -110,26 +117,6 @@ vn_stacks_free(vn_stacks *s)
 }
 
 static bool
-cold_grow(vn_stacks *s)
-{
-	uint32_t room = s->cold_room ? s->cold_room * 2 : STEP;
-	void **cold = realloc(s->cold, room * sizeof *cold);
-
-	if (!cold)
-		return false;
-	s->cold = cold;
-	if (RUNNING_ON_VALGRIND) {
-		unsigned int *ids = realloc(s->valgrind_ids, room * sizeof *ids);
-
-		if (!ids)
-			return false;
-		s->valgrind_ids = ids;
-	}
-	s->cold_room = room;
-	return true;
-}
-
-static bool
 arena_open(vn_stacks *s)
 {
 	uint32_t n = s->n_max - s->n_open < STEP ? s->n_max - s->n_open : STEP;
@@ -151,22 +138,55 @@ guard_set(vn_stacks *s, char *guard)
 }
 
 static void *
+stack_top(const vn_stacks *s, uint32_t number)
+{
+	return s->arena + (number + 1) * s->stride - 64 * (number % VN_STACK_COLOURS);
+}
+
+static uint32_t
+stack_number(const vn_stacks *s, const void *top)
+{
+	return (uint32_t)((size_t)((const char *)top - 1 - s->arena) / s->stride);
+}
+
+static void
+cold_put(vn_stacks *s, uint32_t number)
+{
+	s->cold[number / 64] |= 1ull << number % 64;
+	s->n_cold++;
+	if (s->cold_from > number / 64)
+		s->cold_from = number / 64;
+}
+
+/* The lowest. There is one. */
+static uint32_t
+cold_get(vn_stacks *s)
+{
+	uint64_t *word = &s->cold[s->cold_from];
+	uint32_t bit;
+
+	while (!*word)
+		word++;
+	bit = (uint32_t)__builtin_ctzll(*word);
+	*word &= *word - 1;
+	s->n_cold--;
+	s->cold_from = (uint32_t)(word - s->cold);
+	return s->cold_from * 64 + bit;
+}
+
+static void *
 stack_make(vn_stacks *s)
 {
-	char *guard = s->arena + s->n_made * s->stride, *top;
+	char *guard = s->arena + s->n_made * s->stride;
 
 	if (s->n_made == s->n_open && !arena_open(s))
 		return NULL;
-	if (s->n_made == s->cold_room && !cold_grow(s))
-		return NULL;
 	if (!guard_set(s, guard))
 		return NULL;
-	top = guard + s->stride - 64 * (s->n_made % VN_STACK_COLOURS);
 	if (s->valgrind_ids)
 		s->valgrind_ids[s->n_made] =
 			VALGRIND_STACK_REGISTER(guard + s->page, guard + s->stride);
-	s->n_made++;
-	return top;
+	return stack_top(s, s->n_made++);
 }
 
 /**
@@ -185,7 +205,7 @@ vn_stack_get(vn_stacks *s)
 	if (s->n_warm)
 		return s->warm[--s->n_warm];
 	if (s->n_cold)
-		return s->cold[--s->n_cold];
+		return stack_top(s, cold_get(s));
 	top = stack_make(s);
 	if (!top)
 		errno = ENOMEM;
@@ -210,7 +230,7 @@ vn_stack_put(vn_stacks *s, void *top)
 		return;
 	}
 	madvise(end - VN_STACK_BYTES, VN_STACK_BYTES, MADV_DONTNEED);
-	s->cold[s->n_cold++] = top;
+	cold_put(s, stack_number(s, top));
 }
 
 /**

@@ -16,7 +16,8 @@
  *
  * A connection is known by the broker's index and generation. Its record stays until the broker says FINAL
  * (every block is home) and the handler has closed its handle; a newer attachment of the same connection may
- * stand before it.
+ * stand before it. The table of them is a mapping of its own, given back when none is left: whoever sleeps after
+ * a burst keeps nothing of it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -34,6 +35,7 @@
 #define PREFETCH    3    /* messages between one fetch and the next that depends on it */
 #define RESERVE     4    /* SEND, STATE, ACK, and one for whoever closes */
 #define DRAIN_BELLS 1000 /* wakes after which the bell's pipe is emptied */
+#define TABLE_MIN   512  /* entries, a page: a table that is kept although it is empty */
 
 typedef struct brokered {
 	vn_net *net;
@@ -41,7 +43,7 @@ typedef struct brokered {
 	vn_hook hook;
 	vn_watch bell;
 	vn_conn **conns; /* by the broker's index */
-	uint32_t n_conns;
+	uint32_t n_conns, n_known;
 	vn_listener *listeners[VN_MAX_LISTENER + 1];
 	uint32_t n_listeners, n_unanswered;
 	bool is_ready, in_term;
@@ -139,18 +141,28 @@ conn_find(brokered *b, uint32_t index, uint32_t gen)
 static int
 conn_table_grow(brokered *b, uint32_t index)
 {
-	uint32_t n = b->n_conns ? b->n_conns : 64;
-	vn_conn **conns;
+	size_t n = b->n_conns ? b->n_conns : TABLE_MIN, size = b->n_conns * sizeof(vn_conn *);
+	void *conns;
 
 	while (n <= index)
 		n *= 2;
-	conns = realloc(b->conns, n * sizeof(vn_conn *));
-	if (!conns)
+	conns = size ? mremap(b->conns, size, n * sizeof(vn_conn *), MREMAP_MAYMOVE)
+		     : mmap(NULL, n * sizeof(vn_conn *), PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (conns == MAP_FAILED)
 		return -ENOMEM;
-	memset(conns + b->n_conns, 0, (n - b->n_conns) * sizeof(vn_conn *));
 	b->conns = conns;
-	b->n_conns = n;
+	b->n_conns = (uint32_t)n;
 	return 0;
+}
+
+static void
+conn_table_free(brokered *b)
+{
+	if (b->conns)
+		munmap(b->conns, b->n_conns * sizeof(vn_conn *));
+	b->conns = NULL;
+	b->n_conns = 0;
 }
 
 static void
@@ -161,9 +173,11 @@ conn_forget(brokered *b, vn_conn *c)
 	while (*link != c)
 		link = &(*link)->older;
 	*link = c->older;
+	b->n_known--;
 	while (vn_chain_pop(&c->in, b->net->in_table, UINT64_MAX) != VN_NO_BLOCK)
 		;
 	vn_chain_free(&c->out, b->net->out_table, b->net->out_blocks, UINT64_MAX);
+	vn_net_on_room(b->net);
 	vn_conn_free(c);
 }
 
@@ -188,6 +202,7 @@ conn_open(brokered *b, const vn_desc *d)
 		c->flags |= VN_CONN_RESUMABLE;
 	c->older = b->conns[c->index];
 	b->conns[c->index] = c;
+	b->n_known++;
 	if (l && !l->ended) {
 		vn_listener_give(l, c);
 		return c;
@@ -259,9 +274,10 @@ on_listening(brokered *b, const vn_desc *d)
 	vn_listener *l = b->listeners[d->arg];
 	uint32_t len = d->len < sizeof l->url ? d->len : (uint32_t)sizeof l->url - 1;
 
-	if (!l || b->n_unanswered == 0)
+	if (b->n_unanswered)
+		b->n_unanswered--;
+	if (!l)
 		return;
-	b->n_unanswered--;
 	l->error = -(int)d->report;
 	if (len)
 		vn_area_read(b->net->in_area, d->block, d->offset, l->url, len);
@@ -387,6 +403,8 @@ brokered_turn(vn_hook *k)
 	brokered *b = (brokered *)(void *)((char *)k - offsetof(brokered, hook));
 	int n;
 
+	if (b->net->graves && !b->net->hub->ready_first)
+		vn_net_bury(b->net);
 	brokered_flush(b);
 	n = brokered_take(b);
 	if (vn_lane_tx_staged(&b->link.tx) || b->space.first)
@@ -411,6 +429,8 @@ brokered_arm(vn_hook *k)
 	brokered *b = (brokered *)(void *)((char *)k - offsetof(brokered, hook));
 
 	brokered_ready(b);
+	if (b->n_known == 0 && b->n_conns > TABLE_MIN)
+		conn_table_free(b);
 	if ((b->n_waiting || b->space.first) && vn_lane_tx_want(&b->link.tx, RESERVE))
 		return false;
 	if (b->armed == b->link.rx.next)
@@ -453,19 +473,13 @@ static int
 brokered_wait_space(vn_conn *c)
 {
 	brokered *b = brokered_of(c->net);
+	int rc = 0;
 
-	while (!space_is_there(b)) {
-		vn_clause clause = {0};
-		int rc;
-
-		vn_waitq_push(&b->space, &clause);
-		rc = vn_wait(c->net->hub, &clause, 1, VN_NEVER);
-		if (rc < 0)
-			return rc;
-	}
-	if (b->space.first)
-		vn_wake(b->space.first, 0);
-	return vn_conn_check(c);
+	while (rc == 0 && !space_is_there(b))
+		rc = vn_conn_wait(c, &c->writers, &b->space);
+	if (space_is_there(b))
+		vn_conn_wake(&b->space);
+	return rc;
 }
 
 static int
@@ -519,10 +533,12 @@ stage_close(vn_conn *c, uint8_t flags)
 					   .pos = c->queued});
 }
 
+/* A CLOSE gives all input back, so it waits until the views are released. */
 static void
 brokered_abort(vn_conn *c)
 {
-	stage_close(c, VN_ABORT);
+	if (!c->n_pins && !(c->flags & VN_CONN_CLOSED))
+		stage_close(c, VN_ABORT);
 }
 
 static void
@@ -531,7 +547,7 @@ brokered_close(vn_conn *c)
 	if (c->flags & VN_CONN_FINAL)
 		conn_forget(brokered_of(c->net), c);
 	else if (!(c->flags & (VN_CONN_STALE | VN_CONN_CLOSED)))
-		stage_close(c, 0);
+		stage_close(c, c->flags & VN_CONN_ABORTED ? VN_ABORT : 0);
 }
 
 static void
@@ -548,6 +564,17 @@ brokered_need_input(vn_conn *c)
 	stage_short(c, VN_KIND_NEED_INPUT, 0, 0);
 }
 
+/* The broker has one socket for an address, whoever asks; asking twice is an error as it is without it. */
+static bool
+listens_already(const vn_net *net, const vn_listener *l)
+{
+	for (const vn_listener *i = net->listeners; i; i = i->next)
+		if (!i->ended && i->endpoint.sa_len && i->endpoint.sa_len == l->endpoint.sa_len &&
+			memcmp(&i->endpoint.sa, &l->endpoint.sa, l->endpoint.sa_len) == 0)
+			return true;
+	return false;
+}
+
 static int
 listener_slot(brokered *b, vn_listener *l)
 {
@@ -560,52 +587,77 @@ listener_slot(brokered *b, vn_listener *l)
 	return -EMFILE;
 }
 
+/* The broker keeps the number, also of one that it refused, until it is told. */
+static void
+listener_slot_free(brokered *b, vn_listener *l)
+{
+	stage(b, &(vn_desc){.kind = VN_KIND_UNLISTEN, .arg = (uint16_t)l->id});
+	b->listeners[l->id] = NULL;
+}
+
+/* Asks, and waits for the answer: the broker does not keep anybody waiting. */
+static int
+listen_wait(brokered *b, vn_listener *l)
+{
+	vn_hub *h = b->net->hub;
+	vn_time until = vn_deadline(h, VN_NEVER);
+	vn_clause clause = {0};
+	int rc;
+
+	b->n_unanswered++;
+	vn_hub_hold(h);
+	vn_waitq_push(&l->answer, &clause);
+	rc = vn_wait(h, &clause, 1, VN_NEVER);
+	vn_deadline(h, until);
+	vn_hub_unhold(h);
+	return rc < 0 ? rc : l->error;
+}
+
 static int
 listen_ask(brokered *b, vn_listener *l, const char *url)
 {
 	uint32_t len = (uint32_t)strlen(url),
 		 block = vn_block_alloc(b->link.blocks, vn_block_class(len));
-	vn_clause clause = {0};
-	int rc;
+	int rc = block == VN_NO_BLOCK ? -ENOMEM : listener_slot(b, l);
 
 	if (block == VN_NO_BLOCK)
-		return -ENOBUFS;
-	vn_area_write(b->net->out_area, block, 0, url, len);
-	stage(b, &(vn_desc){.kind = VN_KIND_LISTEN,
-			 .flags = l->flags & VN_RESUMABLE ? VN_RESUME : 0,
-			 .arg = (uint16_t)l->id,
-			 .len = len,
-			 .block = block});
-	b->n_unanswered++;
-	vn_hub_hold(b->net->hub);
-	vn_waitq_push(&l->answer, &clause);
-	rc = vn_wait(b->net->hub, &clause, 1, VN_NEVER);
-	vn_hub_unhold(b->net->hub);
-	if (rc < 0)
-		return rc; /* the block stays out: the broker may still read it */
-	vn_block_free(b->link.blocks, block);
-	return l->error;
+		return rc;
+	if (rc == 0) {
+		vn_area_write(b->net->out_area, block, 0, url, len);
+		stage(b, &(vn_desc){.kind = VN_KIND_LISTEN,
+				 .flags = l->flags & VN_RESUMABLE ? VN_RESUME : 0,
+				 .arg = (uint16_t)l->id,
+				 .len = len,
+				 .block = block});
+		rc = listen_wait(b, l);
+		if (rc < 0)
+			listener_slot_free(b, l);
+	}
+	if (rc != -ECANCELED) /* else it stays out: the broker may still read it */
+		vn_block_free(b->link.blocks, block);
+	return rc;
 }
 
 /* What to ask for: the URL with its host resolved, or the name of an endpoint of the broker's. */
 static int
-listen_url(vn_net *net, const char *url, char asked[static VN_URL_MAX])
+listen_url(vn_net *net, vn_listener *l, const char *url, char asked[static VN_URL_MAX])
 {
-	vn_endpoint endpoint;
 	char why[256];
 	int rc;
 
-	if (!url || !*url || strlen(url) >= VN_URL_MAX)
-		return -EINVAL;
-	if (!strchr(url, ':')) {
+	if (url && *url && !strchr(url, ':') && strlen(url) < VN_URL_MAX) {
 		strcpy(asked, url);
 		return 0;
 	}
-	rc = vn_endpoint_parse(&endpoint, url, why);
+	rc = vn_endpoint_parse(&l->endpoint, url, why);
+	if (rc == 0 && listens_already(net, l)) {
+		rc = -EADDRINUSE;
+		strcpy(why, "this program listens there already; close that listener first");
+	}
 	if (rc < 0)
-		vn_log(net->hub, LOG_ERR, "%s: cannot listen: %s", url, why);
+		vn_log(net->hub, LOG_ERR, "%s: cannot listen: %s", url ? url : "(null)", why);
 	else
-		vn_endpoint_format(&endpoint, asked);
+		vn_endpoint_format(&l->endpoint, asked);
 	return rc;
 }
 
@@ -614,17 +666,12 @@ brokered_listen(vn_net *net, vn_listener *l, const char *url)
 {
 	brokered *b = brokered_of(net);
 	char asked[VN_URL_MAX];
-	int rc = listen_url(net, url, asked);
+	int rc = net->hub->stopping ? -ECANCELED : listen_url(net, l, url, asked);
 
 	if (rc == 0)
-		rc = listener_slot(b, l);
+		rc = listen_ask(b, l, asked);
 	if (rc < 0)
 		return rc;
-	rc = listen_ask(b, l, asked);
-	if (rc < 0) {
-		b->listeners[l->id] = NULL;
-		return rc;
-	}
 	b->n_listeners++;
 	vn_hub_hold(net->hub);
 	return 0;
@@ -635,8 +682,7 @@ brokered_unlisten(vn_net *net, vn_listener *l)
 {
 	brokered *b = brokered_of(net);
 
-	stage(b, &(vn_desc){.kind = VN_KIND_UNLISTEN, .arg = (uint16_t)l->id});
-	b->listeners[l->id] = NULL;
+	listener_slot_free(b, l);
 	b->n_listeners--;
 	vn_hub_unhold(net->hub);
 	for (uint32_t i = 0; i < b->n_conns; i++)
@@ -667,24 +713,62 @@ brokered_term(vn_net *net, bool begins)
 	return 0;
 }
 
+/* Everything that was asked of the library reaches the lane, for up to a second if that is full. */
 static void
-brokered_deinit(vn_net *net)
+flush_all(brokered *b)
+{
+	const vn_sys *sys = b->net->hub->sys;
+	vn_time until = sys->now(sys) + VN_SEC;
+
+	brokered_flush(b);
+	while (b->n_waiting && sys->now(sys) < until) {
+		if (!vn_lane_tx_want(&b->link.tx, RESERVE))
+			vn_poller_poll(b->net->hub->poller, 20 * VN_MS);
+		brokered_flush(b);
+	}
+}
+
+/* Handles that the program did not give back are closed as it ends. */
+static void
+close_all(brokered *b)
+{
+	for (uint32_t i = 0; i < b->n_conns; i++)
+		for (vn_conn *c = b->conns[i], *older; c; c = older) {
+			older = c->older;
+			if (c->flags & VN_CONN_OPEN)
+				vn_conn_close(c);
+		}
+}
+
+static void
+brokered_unmap(vn_net *net)
 {
 	brokered *b = brokered_of(net);
 	size_t links = b->link.geometry.area_bytes / VN_GRANULE * sizeof(vn_chain_link);
 
-	brokered_flush(b);
+	vn_link_deinit(&b->link);
+	if (net->in_table)
+		munmap(net->in_table, links);
+	if (net->out_table)
+		munmap(net->out_table, links);
+	free(b);
+}
+
+static void
+brokered_deinit(vn_net *net)
+{
+	brokered *b = brokered_of(net);
+
+	close_all(b);
+	flush_all(b);
 	for (uint32_t i = 0; i < b->n_conns; i++)
 		while (b->conns[i])
 			conn_forget(b, b->conns[i]);
 	vn_hub_unhook(net->hub, &b->hook);
 	vn_watch_remove(net->hub->poller, &b->bell);
-	vn_link_deinit(&b->link);
-	munmap(net->in_table, links);
-	munmap(net->out_table, links);
-	free(b->conns);
+	conn_table_free(b);
 	free(b->waiting);
-	free(b);
+	brokered_unmap(net);
 }
 
 static const vn_net_ops brokered_ops = {
@@ -718,7 +802,7 @@ window_from_environment(vn_net *net)
 	const char *value = getenv("VANILLA_WINDOW");
 	unsigned long n = value ? strtoul(value, NULL, 10) : 0;
 
-	if (n >= VN_BLOCK_MAX && n <= UINT32_MAX)
+	if (n > 0 && n <= UINT32_MAX)
 		net->window = (uint32_t)n;
 }
 
@@ -735,6 +819,8 @@ vn_brokered_init(vn_net *net, int socket)
 	const char *why = "out of memory";
 	int rc = b ? vn_link_join(&b->link, socket, &why) : -ENOMEM;
 
+	if (!b)
+		close(socket);
 	if (rc < 0) {
 		vn_log(net->hub, LOG_ERR, "cannot join the broker: %s", why);
 		free(b);
@@ -750,13 +836,15 @@ vn_brokered_init(vn_net *net, int socket)
 	net->out_blocks = b->link.blocks;
 	net->in_table = table_new(b->link.geometry.area_bytes);
 	net->out_table = table_new(b->link.geometry.area_bytes);
-	if (!net->in_table || !net->out_table)
-		return -ENOMEM;
 	window_from_environment(net);
-	rc = vn_watch_add(
-		net->hub->poller, &b->bell, b->link.bell_in, EPOLLIN | EPOLLET, brokered_rung);
-	if (rc < 0)
+	rc = !net->in_table || !net->out_table
+		     ? -ENOMEM
+		     : vn_watch_add(net->hub->poller, &b->bell, b->link.bell_in, EPOLLIN | EPOLLET,
+			       brokered_rung);
+	if (rc < 0) {
+		brokered_unmap(net);
 		return rc;
+	}
 	vn_hub_hook(net->hub, &b->hook);
 	net->ops = &brokered_ops;
 	return 0;

@@ -25,6 +25,7 @@
 #include "client/net/net.h"
 
 #define AREA_BYTES   (256u << 20) /* reserved, touched as it is used */
+#define TABLE_BYTES  (AREA_BYTES / VN_GRANULE * sizeof(vn_chain_link))
 #define LINGER       (10 * VN_SEC)
 #define PAUSE        (100 * VN_MS) /* after accept() found no descriptor */
 #define ACCEPT_BATCH 64
@@ -140,6 +141,7 @@ conn_finish(vn_conn *c)
 	vn_chain_free(&c->in, c->net->in_table, c->net->out_blocks, UINT64_MAX);
 	vn_chain_free(&c->out, c->net->out_table, c->net->out_blocks, UINT64_MAX);
 	c->in_at = VN_NO_BLOCK;
+	vn_net_on_room(c->net);
 	if (!(c->flags & VN_CONN_DIRTY))
 		vn_conn_free(c);
 }
@@ -214,7 +216,8 @@ input_room(vn_conn *c, uint32_t *block, uint32_t *offset)
 		*offset = net->in_table[last].fill;
 		if (vn_block_size(net->out_blocks, last) - *offset >= 64)
 			return vn_block_size(net->out_blocks, last) - *offset;
-		if (c->in.charge + size > net->window)
+		if (c->in.charge + size > net->window ||
+			c->in.charge + size > vn_blocks_available(net->out_blocks) / 2)
 			return 0;
 	}
 	*block = vn_block_alloc(net->out_blocks, c->in_class);
@@ -312,7 +315,7 @@ direct_input(vn_conn *c, bool last_edge)
 /* Output. */
 
 static ssize_t
-output_send(vn_conn *c)
+output_send(vn_conn *c, size_t *wanted)
 {
 	vn_net *net = c->net;
 	struct iovec parts[SEND_BLOCKS];
@@ -327,6 +330,7 @@ output_send(vn_conn *c)
 			vn_area_at(net->out_area, b, vn_chain_offset(link, at)), link->end - at};
 		at = link->end;
 	}
+	*wanted = at - c->sent;
 	return net->hub->sys->sendmsg(net->hub->sys, c->fd, &msg);
 }
 
@@ -335,16 +339,17 @@ static bool
 direct_output(vn_conn *c)
 {
 	while (c->sent < c->queued && (c->flags & VN_CONN_WRITABLE)) {
-		ssize_t n = output_send(c);
+		size_t wanted;
+		ssize_t n = output_send(c, &wanted);
 
-		if (n == -EAGAIN) {
-			c->flags &= ~(uint32_t)VN_CONN_WRITABLE;
-		} else if (n < 0) {
+		if (n < 0 && n != -EAGAIN) {
 			conn_broken(c);
 			return false;
-		} else {
-			vn_conn_on_sent(c, c->sent + (uint64_t)n);
 		}
+		if (n < (ssize_t)wanted)
+			c->flags &= ~(uint32_t)VN_CONN_WRITABLE;
+		if (n > 0)
+			vn_conn_on_sent(c, c->sent + (uint64_t)n);
 	}
 	if (c->sent < c->queued)
 		return true;
@@ -393,6 +398,8 @@ direct_turn(vn_hook *k)
 	direct *d = (direct *)(void *)((char *)k - offsetof(direct, hook));
 	vn_conn *c = d->dirty;
 
+	if (d->net->graves && !d->net->hub->ready_first)
+		vn_net_bury(d->net);
 	d->dirty = NULL;
 	while (c) {
 		vn_conn *next = c->next_dirty;
@@ -424,16 +431,35 @@ direct_event(void *arg, uint32_t index, uint32_t gen, uint32_t events)
 		if (c->sent < c->queued)
 			direct_mark(c);
 	}
-	if ((events & (EPOLLIN | LAST_EVENTS)) && !(c->flags & VN_CONN_ENDED)) {
-		c->flags |= VN_CONN_READABLE;
-		direct_input(c, events & LAST_EVENTS);
-		c = d->slots[index].conn;
-		if (c && (c->flags & VN_CONN_READABLE))
-			direct_mark(c);
+	if (c->flags & VN_CONN_ENDED) {
+		if (events & EPOLLERR)
+			conn_broken(c);
+		return;
 	}
+	if (!(events & (EPOLLIN | LAST_EVENTS)))
+		return;
+	c->flags |= VN_CONN_READABLE;
+	direct_input(c, events & LAST_EVENTS);
+	c = d->slots[index].conn;
+	if (c && (c->flags & VN_CONN_READABLE))
+		direct_mark(c);
 }
 
 /* Listening. */
+
+/* A slot, and the poller's eye on it. */
+static int
+conn_watch(direct *d, vn_conn *c)
+{
+	int rc = slot_get(d, c);
+
+	if (rc < 0)
+		return rc;
+	rc = vn_poller_add(d->net->hub->poller, c->fd, d->class, c->index, c->gen, CONN_EVENTS);
+	if (rc < 0)
+		slot_put(d, c);
+	return rc;
+}
 
 static int
 accept_one(direct *d, vn_listener *l)
@@ -456,13 +482,8 @@ accept_one(direct *d, vn_listener *l)
 	c->fd = fd;
 	c->in_class = 1;
 	c->flags |= VN_CONN_WRITABLE;
-	rc = slot_get(d, c);
-	if (rc == 0)
-		rc = vn_poller_add(
-			l->net->hub->poller, fd, d->class, c->index, c->gen, CONN_EVENTS);
+	rc = conn_watch(d, c);
 	if (rc < 0) {
-		if (rc != -ENOMEM)
-			slot_put(d, c);
 		close(fd);
 		vn_conn_free(c);
 		return rc;
@@ -504,7 +525,8 @@ direct_accept(vn_watch *w, uint32_t events)
 	(void)events;
 	for (int i = 0; i < ACCEPT_BATCH && rc != -EAGAIN; i++) {
 		rc = accept_one(direct_of(l->net), l);
-		if (rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -ENOBUFS) {
+		if (rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -ENOBUFS ||
+			rc == -ENOSPC) {
 			accept_pause(l, rc);
 			return;
 		}
@@ -541,9 +563,10 @@ listener_shut(vn_net *net, vn_listener *l)
 		return;
 	vn_wheel_disarm(net->hub->wheel, &l->pause);
 	vn_watch_remove(net->hub->poller, &l->watch);
+	vn_endpoint_unlink(
+		&l->endpoint); /* before the close: afterwards the path may be another's */
 	close(l->fd);
 	l->fd = -1;
-	vn_endpoint_unlink(&l->endpoint);
 	vn_hub_unhold(net->hub);
 }
 
@@ -552,6 +575,8 @@ direct_close(vn_conn *c)
 {
 	c->flags |= VN_CONN_CLOSED;
 	c->listener = NULL;
+	vn_chain_free(&c->in, c->net->in_table, c->net->out_blocks, UINT64_MAX);
+	c->in_at = VN_NO_BLOCK;
 	if (c->fd < 0)
 		conn_finish(c);
 	else
@@ -589,6 +614,7 @@ direct_ack(vn_conn *c, bool commit)
 {
 	(void)commit;
 	vn_chain_free(&c->in, c->net->in_table, c->net->out_blocks, c->acked);
+	vn_net_on_room(c->net);
 	if (c->flags & VN_CONN_READABLE)
 		direct_mark(c);
 }
@@ -644,24 +670,31 @@ direct_signal(vn_watch *w, uint32_t events)
 		vn_net_on_term(d->net, d->net->term_news + 1);
 }
 
+/* A signal that came while this was ending was for us. */
+static void
+term_end(direct *d)
+{
+	int fd = d->signals.fd;
+
+	direct_signal(&d->signals, 0);
+	vn_watch_remove(d->net->hub->poller, &d->signals);
+	close(fd);
+	sigprocmask(SIG_SETMASK, &d->old_mask, NULL);
+	vn_hub_unhold(d->net->hub);
+}
+
 static int
 direct_term(vn_net *net, bool begins)
 {
 	direct *d = direct_of(net);
 	sigset_t mask;
-	int fd = d->signals.fd;
+	int fd, rc;
 
 	if (!begins) {
-		if (fd < 0)
-			return 0;
-		vn_watch_remove(net->hub->poller, &d->signals);
-		close(fd);
-		d->signals.fd = -1;
-		sigprocmask(SIG_SETMASK, &d->old_mask, NULL);
-		vn_hub_unhold(net->hub);
+		term_end(d);
 		return 0;
 	}
-	if (fd >= 0)
+	if (d->signals.fd >= 0)
 		return -EBUSY;
 	sigemptyset(&mask);
 	sigaddset(&mask, SIGINT);
@@ -669,26 +702,65 @@ direct_term(vn_net *net, bool begins)
 	fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
 		return -errno;
+	rc = vn_watch_add(net->hub->poller, &d->signals, fd, EPOLLIN, direct_signal);
+	if (rc < 0) {
+		close(fd);
+		return rc;
+	}
 	sigprocmask(SIG_BLOCK, &mask, &d->old_mask);
 	vn_hub_hold(net->hub);
-	return vn_watch_add(net->hub->poller, &d->signals, fd, EPOLLIN, direct_signal);
+	return 0;
+}
+
+/* Handles that the program did not give back are closed as it ends. */
+static void
+close_all(direct *d)
+{
+	for (uint32_t i = 0; i < d->n_slots; i++) {
+		vn_conn *c = d->slots[i].conn;
+
+		if (c && (c->flags & VN_CONN_OPEN))
+			vn_conn_close(c);
+	}
+}
+
+static bool
+any_left(const direct *d)
+{
+	for (uint32_t i = 0; i < d->n_slots; i++)
+		if (d->slots[i].conn)
+			return true;
+	return d->dirty != NULL;
 }
 
 /* What was written is sent, for up to a second; then everything is closed. */
 static void
-direct_flush(direct *d)
+flush_all(direct *d)
 {
 	vn_hub *h = d->net->hub;
-	int64_t until = h->sys->now(h->sys) + VN_SEC, now;
+	vn_time until = h->sys->now(h->sys) + VN_SEC;
 
 	direct_turn(&d->hook);
-	while (d->dirty || d->lingering) {
-		now = h->sys->now(h->sys);
-		if (now >= until)
-			break;
+	while (any_left(d) && h->sys->now(h->sys) < until) {
 		vn_poller_poll(h->poller, d->dirty ? 0 : 20 * VN_MS);
 		direct_turn(&d->hook);
 	}
+}
+
+static void
+direct_unmap(vn_net *net)
+{
+	direct *d = direct_of(net);
+
+	if (d->area.base)
+		munmap(d->area.base, d->area.size);
+	if (net->in_table)
+		munmap(net->in_table, TABLE_BYTES);
+	if (net->out_table)
+		munmap(net->out_table, TABLE_BYTES);
+	vn_blocks_free(net->out_blocks);
+	free(d->slots);
+	free(d);
 }
 
 static void
@@ -696,8 +768,8 @@ direct_deinit(vn_net *net)
 {
 	direct *d = direct_of(net);
 
-	direct_flush(d);
-	direct_turn(&d->hook);
+	close_all(d);
+	flush_all(d);
 	for (uint32_t i = 0; i < d->n_slots; i++)
 		if (d->slots[i].conn) {
 			d->slots[i].conn->flags &= ~(uint32_t)VN_CONN_DIRTY;
@@ -705,12 +777,7 @@ direct_deinit(vn_net *net)
 		}
 	vn_wheel_disarm(net->hub->wheel, &d->linger_timer);
 	vn_hub_unhook(net->hub, &d->hook);
-	munmap(d->area.base, d->area.size);
-	vn_blocks_free(net->out_blocks);
-	munmap(net->in_table, AREA_BYTES / VN_GRANULE * sizeof *net->in_table);
-	munmap(net->out_table, AREA_BYTES / VN_GRANULE * sizeof *net->out_table);
-	free(d->slots);
-	free(d);
+	direct_unmap(net);
 }
 
 static const vn_net_ops direct_ops = {
@@ -747,7 +814,6 @@ int
 vn_direct_init(vn_net *net)
 {
 	direct *d = calloc(1, sizeof *d);
-	size_t links = AREA_BYTES / VN_GRANULE * sizeof(vn_chain_link);
 
 	if (!d)
 		return -ENOMEM;
@@ -759,14 +825,17 @@ vn_direct_init(vn_net *net)
 	d->area = (vn_segment){.fd = -1, .writable = true, .geometry = {.area_bytes = AREA_BYTES}};
 	d->area.size = vn_geometry_size(&d->area.geometry);
 	d->area.base = reserve(d->area.size);
-	net->in_table = reserve(links);
-	net->out_table = reserve(links);
+	net->in_table = reserve(TABLE_BYTES);
+	net->out_table = reserve(TABLE_BYTES);
 	net->out_blocks = vn_blocks_new(AREA_BYTES);
 	d->class = vn_poller_class(net->hub->poller, direct_event, d);
 	net->backend = d;
 	net->in_area = net->out_area = &d->area;
-	if (!d->area.base || !net->in_table || !net->out_table || !net->out_blocks || d->class < 0)
+	if (!d->area.base || !net->in_table || !net->out_table || !net->out_blocks ||
+		d->class < 0) {
+		direct_unmap(net);
 		return -ENOMEM;
+	}
 	d->hook.turn = direct_turn;
 	d->hook.arm = direct_arm;
 	vn_hub_hook(net->hub, &d->hook);

@@ -195,8 +195,7 @@ term_drain(vn_net *net)
 		vn_listener_end(l);
 	net->ops->drain(net);
 	if (net->nobody_else) /* else the broker has a clock of its own */
-		until = vn_now(net->hub) +
-			duration(getenv("VANILLA_DRAIN_TIMEOUT"), DEFAULT_DRAIN);
+		until = vn_now(net->hub) + duration(getenv("VANILLA_DRAIN_TIMEOUT"), DEFAULT_DRAIN);
 	while (rc >= 0 && net->n_open && net->term_news < 2)
 		rc = term_wait(net, until);
 	if (rc >= 0 && net->n_open == 0)

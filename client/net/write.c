@@ -57,8 +57,7 @@ write_try_block(vn_conn *c, unsigned int wanted, unsigned int least)
 	for (unsigned int i = wanted + 1; i-- > least && block == VN_NO_BLOCK;) {
 		uint32_t bytes = vn_block_class_bytes(i);
 
-		if (write_fits(c, bytes) &&
-			(write_shares(c, bytes) || (is_first && i == least)))
+		if (write_fits(c, bytes) && ((is_first && i == least) || write_shares(c, bytes)))
 			block = vn_block_alloc(blocks, i);
 	}
 	/* Where all that is left belongs to larger classes. */
@@ -204,8 +203,7 @@ static bool
 loan_is_too_large(const vn_conn *c, size_t n)
 {
 	return n > VN_BLOCK_MAX ||
-	       (c->loaned &&
-		       c->loaned + vn_block_class_bytes(vn_block_class(n)) > c->net->window);
+	       (c->loaned && c->loaned + vn_block_class_bytes(vn_block_class(n)) > c->net->window);
 }
 
 /**

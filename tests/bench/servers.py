@@ -108,17 +108,22 @@ class Server:
         with Control(self.control) as control:
             return ready_pids(control)
 
+    def n_attached(self):
+        """Connections that workers have now."""
+        with Control(self.control) as control:
+            return sum(w["conns"] for w in control.show("workers")["workers"])
+
 
 def ready_pids(control):
     return [w["pid"] for w in control.show("workers")["workers"] if w["state"] == "ready"]
 
 
-def wait_for(true, seconds):
+def wait_for(true, seconds, poll_s=POLL_S):
     end = time.monotonic() + seconds
     while not true():
         if time.monotonic() > end:
             return False
-        time.sleep(POLL_S)
+        time.sleep(poll_s)
     return True
 
 
