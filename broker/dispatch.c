@@ -17,8 +17,6 @@
 #include "broker/debt.h"
 #include "broker/socket.h"
 
-#define FULL_AFTER 100 /* ms for which a read may wait for a block before it is told that there is none */
-
 /* Records in lists. */
 
 void
@@ -386,7 +384,10 @@ largest_holder(vn_broker *b, const vn_worker *w)
 	return largest;
 }
 
-/* A read that waits for more than there is a block for must know; and if nobody goes on, somebody has to go. */
+/*
+ * Nothing has come home for long. First those that wait for more in the middle of a request are told that they are
+ * full, for some can go on without it; if that was in vain, whoever holds most has to go.
+ */
 static void
 sweep_starved(vn_broker *b, vn_worker *w, uint32_t now)
 {
@@ -399,7 +400,7 @@ sweep_starved(vn_broker *b, vn_worker *w, uint32_t now)
 	}
 	for (uint32_t index = w->starved.first; index != VN_NO_RECORD; index = r->wait_next) {
 		r = vn_record_at(b->ledger, index);
-		if (!(r->flags & VN_R_NEED_INPUT) || now - r->wait_since < FULL_AFTER)
+		if (!(r->flags & VN_R_NEED_INPUT) || now - r->wait_since < limit / 2)
 			continue;
 		r->flags &= ~(uint32_t)VN_R_NEED_INPUT;
 		vn_debt_add(b, w, r, VN_D_FULL);

@@ -17,7 +17,7 @@
 vn_conn *
 vn_conn_new(vn_net *net, vn_listener *l, const vn_desc_peer *peer)
 {
-	vn_conn *c = calloc(1, sizeof *c);
+	vn_conn *c = vn_slab_get(&net->conns);
 
 	if (!c)
 		return NULL;
@@ -52,7 +52,7 @@ vn_conn_free(vn_conn *c)
 		net->graves = c;
 		return;
 	}
-	free(c);
+	vn_slab_put(&net->conns, c);
 }
 
 /**
@@ -102,7 +102,7 @@ vn_conn_ack(vn_conn *c, uint64_t to, bool commit)
 	c->acked = to;
 	if (commit)
 		c->committed = to;
-	c->flags &= ~(uint32_t)VN_CONN_FULL;
+	c->flags &= ~(uint32_t)(VN_CONN_FULL | VN_CONN_FULL_SAID);
 	c->net->ops->ack(c, commit);
 	if (passed)
 		c->in_at = c->in.first;
@@ -233,7 +233,10 @@ vn_conn_on_over(vn_conn *c, uint32_t flag)
 	vn_conn_wake(&c->writers);
 }
 
-/* No more input fits. A held read goes on by acknowledging without a commit; others learn it. */
+/*
+ * No more input fits. A held read goes on by acknowledging without a commit; others learn it. What was said may
+ * have crossed an acknowledgement: so it must be said twice, which whoever waits asks for by looking again.
+ */
 void
 vn_conn_on_full(vn_conn *c)
 {
@@ -241,7 +244,9 @@ vn_conn_on_full(vn_conn *c)
 		vn_conn_ack(c, c->taken, false);
 		return;
 	}
-	c->flags |= VN_CONN_FULL;
+	if (c->acked == c->received)
+		return;
+	c->flags |= c->flags & VN_CONN_FULL_SAID ? VN_CONN_FULL : VN_CONN_FULL_SAID;
 	vn_conn_wake(&c->readers);
 }
 

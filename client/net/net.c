@@ -68,7 +68,7 @@ vn_net_bury(vn_net *net)
 		vn_conn *c = net->graves;
 
 		net->graves = c->next;
-		free(c);
+		vn_slab_put(&net->conns, c);
 	}
 }
 
@@ -86,6 +86,7 @@ net_free(vn_net *net)
 		return NULL;
 	net->ops->deinit(net);
 	vn_net_bury(net);
+	vn_slab_deinit(&net->conns);
 	free(net);
 	return NULL;
 }
@@ -100,9 +101,11 @@ net_new(vn_hub *h)
 		return NULL;
 	net->hub = h;
 	net->window = DEFAULT_WINDOW;
+	vn_slab_init(&net->conns, sizeof(vn_conn));
 	rc = socket >= 0 ? vn_brokered_init(net, socket) : vn_direct_init(net);
 	if (rc == 0)
 		return net;
+	vn_slab_deinit(&net->conns);
 	free(net);
 	errno = -rc;
 	return NULL;

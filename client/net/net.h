@@ -16,6 +16,7 @@
  *     listener.c   the receiving end that dispenses them   read.c     the read calls
  *     direct.c     backend: own sockets                    write.c    the write calls
  *     brokered.c   backend: a link to a broker             net.c      vn_hub_new, vn_stop_on_term
+ *                                                          slab.c     memory of the records
  */
 #ifndef VN_NET_NET_H
 #define VN_NET_NET_H
@@ -24,6 +25,7 @@
 
 #include "client/hub/hub.h"
 #include "client/message/end.h"
+#include "client/net/slab.h"
 #include "client/net/url.h"
 #include "shm/chain.h"
 #include "shm/protocol.h"
@@ -54,7 +56,9 @@ enum {
 	VN_CONN_LINGER = 1 << 16,   /* closed by us, waiting for the peer to finish */
 	VN_CONN_GONE_OUT = 1 << 17, /* FIN is sent */
 	VN_CONN_CLOSED = 1 << 18,   /* the handler is done with it */
-	VN_CONN_SELECTED = 1 << 19  /* vn_select() has stood in its queue, and may look again */
+	VN_CONN_FULL_SAID =
+		1 << 19, /* the backend has said FULL once since the last acknowledgement */
+	VN_CONN_SELECTED = 1 << 20 /* vn_select() has stood in its queue, and may look again */
 };
 
 struct vn_conn {
@@ -128,6 +132,7 @@ struct vn_net {
 	vn_blocks *out_blocks;
 	vn_chain_link *in_table, *out_table; /* by block */
 	uint32_t window;
+	vn_slab conns;
 	uint32_t n_open; /* connections whose handle the program has */
 	bool draining;
 	bool nobody_else; /* draining, and no other process will go on with a connection */

@@ -36,7 +36,7 @@ parse_unix(vn_endpoint *e, const char *path, char why[static 256])
 
 	if (strncmp(path, "//", 2) == 0 && path[2] == '/')
 		path += 2, len -= 2;
-	if (len == 0 || len >= sizeof un->sun_path)
+	if (len == 0 || len >= sizeof un->sun_path || strcmp(path, "@") == 0)
 		return fail(why, -EINVAL, "the path of a Unix socket has 1 to 107 bytes%s", "");
 	un->sun_family = AF_UNIX;
 	memcpy(un->sun_path, path, len);
@@ -108,7 +108,7 @@ parse_number(const char *value, int min, int max, int *out)
 
 	errno = 0;
 	n = strtol(value, &end, 10);
-	if (errno || end == value || *end || n < min || n > max)
+	if (errno || strspn(value, "0123456789") == 0 || *end || n < min || n > max)
 		return -EINVAL;
 	*out = (int)n;
 	return 0;
@@ -138,7 +138,10 @@ endpoint_parse(vn_endpoint *e, const char *url, int flags, char why[static 256])
 	int rc;
 
 	*e = (vn_endpoint){.backlog = DEFAULT_BACKLOG};
-	if (!url || strlen(url) >= sizeof text)
+	if (!url || !*url)
+		return fail(why, -EINVAL, "the URL is missing; give one such as %s",
+			"tcp://127.0.0.1:7000");
+	if (strlen(url) >= sizeof text)
 		return fail(why, -EINVAL, "a URL has at most 511 bytes%s", "");
 	strcpy(text, url);
 	query = strchr(text, '?');
@@ -320,7 +323,7 @@ name_unix(const struct sockaddr_un *un, socklen_t len, char url[static VN_URL_MA
 static void
 name_address(const struct sockaddr_storage *sa, socklen_t len, char url[static VN_URL_MAX])
 {
-	char host[INET6_ADDRSTRLEN];
+	char host[INET6_ADDRSTRLEN], scope[16] = "";
 
 	if (sa->ss_family == AF_UNIX) {
 		name_unix((const struct sockaddr_un *)(const void *)sa, len, url);
@@ -328,7 +331,9 @@ name_address(const struct sockaddr_storage *sa, socklen_t len, char url[static V
 		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)sa;
 
 		inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
-		snprintf(url, VN_URL_MAX, "tcp://[%s]:%d", host, ntohs(in6->sin6_port));
+		if (in6->sin6_scope_id)
+			snprintf(scope, sizeof scope, "%%%u", in6->sin6_scope_id);
+		snprintf(url, VN_URL_MAX, "tcp://[%s%s]:%d", host, scope, ntohs(in6->sin6_port));
 	} else {
 		const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)sa;
 

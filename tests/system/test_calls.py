@@ -429,8 +429,10 @@ class Suite:
         def refused():
             try:
                 connect_to(url).close()
-            except ConnectionRefusedError:
+            except (ConnectionRefusedError, FileNotFoundError):
                 return True
+            except ConnectionResetError:
+                pass  # it was closed just as the connection was made
             return False
 
         eventually(f"{url} that refuses", refused)
