@@ -68,7 +68,8 @@ open_all(vn_broker *b)
 	int code = open_ledger(b);
 
 	if (code == 0)
-		vn_poller_records(b->hub->poller, b->conn_class, b->ledger->records, sizeof(vn_record));
+		vn_poller_records(
+			b->hub->poller, b->conn_class, b->ledger->records, sizeof(vn_record));
 	if (code == 0)
 		code = vn_control_open(b);
 	if (code == 0)

@@ -111,7 +111,7 @@ struct vn_worker {
 	/* dispatch */
 	uint32_t n_busy; /* connections with un-acknowledged input */
 	uint32_t n_attached;
-	uint32_t attached; /* first of its connections in the ledger */
+	uint32_t attached;      /* first of its connections in the ledger */
 	vn_ledger_list starved; /* of these, those that wait for a block to come home */
 	/* debts */
 	uint32_t debtor_first, debtor_last; /* connections, by index */
@@ -164,7 +164,7 @@ typedef enum vn_reset_reason {
 	VN_RESET_NO_BLOCKS,
 	VN_RESET_STOPPING,
 	VN_RESET_LIMIT,
-	VN_RESET_LINGER_TIMEOUT,
+	VN_RESET_LINGER,
 	VN_N_RESET_REASONS
 } vn_reset_reason;
 

@@ -105,7 +105,8 @@ take_send(vn_broker *b, vn_worker *w, vn_record *r, const vn_desc *d)
 {
 	vn_chain_link *table = b->ledger->out_table;
 	uint32_t ref = vn_ref(b, w->slot, d->block);
-	uint64_t from = r->sent > r->reported ? r->sent : r->reported; /* what is not of others before it */
+	uint64_t from =
+		r->sent > r->reported ? r->sent : r->reported; /* what is not of others before it */
 
 	if (r->flags & (VN_R_SHUT | VN_R_CLOSED))
 		return "kind";

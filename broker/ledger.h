@@ -87,8 +87,8 @@ typedef struct vn_record {
 	/* cold */
 	uint32_t rest_since, wait_since; /* milliseconds of the hub's clock */
 	uint64_t id;                     /* never used again; 0 in a free record */
-	uint32_t opened;      /* seconds of the hub's clock */
-	uint32_t incarnation; /* of the current or last worker */
+	uint32_t opened;                 /* seconds of the hub's clock */
+	uint32_t incarnation;            /* of the current or last worker */
 	vn_desc_peer peer;
 } __attribute__((aligned(64))) vn_record;
 

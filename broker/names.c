@@ -27,7 +27,7 @@ static const char *const reset_names[VN_N_RESET_REASONS] = {
 	[VN_RESET_NO_BLOCKS] = "no_blocks",
 	[VN_RESET_STOPPING] = "stopping",
 	[VN_RESET_LIMIT] = "limit",
-	[VN_RESET_LINGER_TIMEOUT] = "linger_timeout",
+	[VN_RESET_LINGER] = "linger",
 };
 
 /* What a connection is depends on its flags; the first of these that it has tells most. */

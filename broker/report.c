@@ -44,7 +44,7 @@ static const vn_columns info_columns = COLUMNS("name", "version", "pid", "phase"
 	"deaths_total", "violations_total", "stale_messages_total", "output_lines_dropped_total",
 	"ledger_memory_bytes", "resets_total.by_handler", "resets_total.worker_died",
 	"resets_total.queue_timeout", "resets_total.no_blocks", "resets_total.stopping",
-	"resets_total.limit", "resets_total.linger_timeout");
+	"resets_total.limit", "resets_total.linger");
 
 static uint64_t
 ledger_memory(const vn_ledger *l)

@@ -242,7 +242,7 @@ vn_socket_linger(vn_broker *b, vn_record *r)
 			socket_end_by_reset(b, r);
 		}
 	} else if (late && !all_sent) {
-		vn_socket_reset(b, r, VN_RESET_LINGER_TIMEOUT);
+		vn_socket_reset(b, r, VN_RESET_LINGER);
 	} else if (late) {
 		socket_end(b, r);
 	} else if (r->flags & VN_R_READABLE) {
@@ -318,8 +318,8 @@ first_block(vn_worker *w, const vn_record *r)
 {
 	unsigned int size_class = r->in_class;
 
-	while (size_class > 1 &&
-		vn_block_class_bytes(size_class) > vn_blocks_available(w->link.blocks) / FIRST_SHARE)
+	while (size_class > 1 && vn_block_class_bytes(size_class) >
+					 vn_blocks_available(w->link.blocks) / FIRST_SHARE)
 		size_class--;
 	return vn_socket_block(w, size_class);
 }

@@ -45,7 +45,8 @@ vn_broker_stop_record(vn_broker *b, vn_record *r)
 		return;
 	if (!vn_record_at_rest(r))
 		return;
-	if ((r->flags & VN_R_ATTACHED) && (r->flags & VN_R_READABLE) && b->phase < VN_PHASE_STOPPING) {
+	if ((r->flags & VN_R_ATTACHED) && (r->flags & VN_R_READABLE) &&
+		b->phase < VN_PHASE_STOPPING) {
 		/* A request that came before: its handler is there, and no other worker will be. */
 		if (r->flags & VN_R_WAITING) {
 			vn_dispatch_unwait(b, r);

@@ -216,8 +216,7 @@ input_room(vn_conn *c, uint32_t *block, uint32_t *offset)
 		*offset = net->in_table[last].fill;
 		if (vn_block_size(net->out_blocks, last) - *offset >= 64)
 			return vn_block_size(net->out_blocks, last) - *offset;
-		if (c->in.charge + size > net->window ||
-			c->in.charge + size > vn_blocks_available(net->out_blocks) / 2)
+		if (c->in.charge + size > net->window || !vn_net_shares(net, c->in.charge + size))
 			return 0;
 	}
 	*block = vn_block_alloc(net->out_blocks, c->in_class);

@@ -162,6 +162,20 @@ struct vn_listener {
 	char url[VN_URL_MAX];
 };
 
+/*
+ * May a connection that has blocks hold so many bytes of them? Half of what is free, beside an eighth of all that is
+ * kept for connections that have none: a few slow peers take a window each, many shrink each other, and a newcomer
+ * still finds a block.
+ */
+static inline bool
+vn_net_shares(const vn_net *net, uint32_t bytes)
+{
+	uint64_t available = vn_blocks_available(net->out_blocks),
+		 kept = net->out_area->geometry.area_bytes / 8;
+
+	return available > kept && bytes <= (available - kept) / 2;
+}
+
 /* The backends. Each fills net->ops and the rest. */
 int vn_direct_init(vn_net *net);
 int vn_brokered_init(vn_net *net, int socket);

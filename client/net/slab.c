@@ -59,7 +59,7 @@ vn_slab_init(vn_slab *s, size_t size)
 	s->size = (size + LINE - 1) & ~(size_t)(LINE - 1);
 	n = (uint32_t)(s->page / s->size < 64 ? s->page / s->size : 64);
 	assert(n > 1);
-	s->full = UINT64_MAX >> (64 - n);
+	s->full = n < 64 ? (1ull << n) - 1 : UINT64_MAX;
 	if (is_watched())
 		return;
 	for (s->n_pages = RECORDS_MAX / n; s->n_pages >= KEEP; s->n_pages /= 2) {

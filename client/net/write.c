@@ -41,9 +41,9 @@ static bool
 write_shares(const vn_conn *c, uint32_t bytes)
 {
 	uint32_t held = c->out.charge + c->loaned;
-	uint64_t available = vn_blocks_available(c->net->out_blocks);
 
-	return held ? held + bytes <= available / 2 : bytes <= available / FIRST_SHARE;
+	return held ? vn_net_shares(c->net, held + bytes)
+		    : bytes <= vn_blocks_available(c->net->out_blocks) / FIRST_SHARE;
 }
 
 /* The largest block up to `wanted` that may be had; of the smallest that will do, one may always be had. */
@@ -60,8 +60,8 @@ write_try_block(vn_conn *c, unsigned int wanted, unsigned int least)
 		if (write_fits(c, bytes) && ((is_first && i == least) || write_shares(c, bytes)))
 			block = vn_block_alloc(blocks, i);
 	}
-	/* Where all that is left belongs to larger classes. */
-	for (unsigned int i = wanted + 1; is_first && i < VN_N_CLASSES && block == VN_NO_BLOCK; i++)
+	/* Where all that is left belongs to other classes. */
+	for (unsigned int i = least + 1; is_first && i < VN_N_CLASSES && block == VN_NO_BLOCK; i++)
 		block = vn_block_alloc(blocks, i);
 	return block;
 }

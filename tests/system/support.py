@@ -112,6 +112,17 @@ def connect_to(url, timeout=PATIENCE):
     return sock
 
 
+def refuses(url):
+    """Does nobody listen there any more? In the moment of closing the backlog is reset instead."""
+    try:
+        connect_to(url).close()
+    except ConnectionRefusedError:
+        return True
+    except ConnectionResetError:
+        pass
+    return False
+
+
 def reset(sock):
     """Closes with a reset instead of an orderly end."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -10,7 +10,8 @@ import signal
 import socket
 import unittest
 
-from support import ANY_PORT, Case, connect_to, alive, ask, eventually, example, helper, receive_all, receive_line
+from support import (ANY_PORT, Case, alive, ask, connect_to, eventually, example, helper, receive_all,
+                     receive_line, refuses)
 
 
 class Stopping:
@@ -22,14 +23,7 @@ class Stopping:
         return self.service(helper("probe"), *flags, ANY_PORT, workers=self.workers, **options)
 
     def assert_refused(self, url):
-        def refused():
-            try:
-                connect_to(url).close()
-            except ConnectionRefusedError:
-                return True
-            return False
-
-        eventually(f"{url} that refuses", refused)
+        eventually(f"{url} that refuses", lambda: refuses(url))
 
     def test_request_in_hand_is_finished_and_nothing_new_begins(self):
         for signum in (signal.SIGTERM, signal.SIGINT):

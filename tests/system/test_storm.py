@@ -9,16 +9,18 @@ was allowed; afterwards there is no connection, nobody is busy, and every block 
 VANILLA_STORM_SECONDS makes each storm longer than the second or two that it takes in `make test`;
 VANILLA_STORM_SEED repeats one.
 """
+import contextlib
 import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import threading
 import time
 import unittest
 
-from support import ANY_PORT, Case, example, eventually, helper
+from support import ANY_PORT, Case, ask, example, eventually, helper, receive_all
 
 SECONDS = float(os.environ.get("VANILLA_STORM_SECONDS", "1.5"))
 SEED = int(os.environ.get("VANILLA_STORM_SEED", time.time_ns() % 1_000_000_007))
@@ -123,6 +125,47 @@ class Storm(Case):
 
     def test_unix_sockets_with_deaths(self):
         self.storm(example("echo"), "echo", 2, "--release-after", "20ms", url=f"unix:{self.folder()}/s")
+
+
+class Ends(Case):
+
+    def reasons(self, service):
+        return {k: v for k, v in service.show("info")["resets_total"].items() if v}
+
+    def test_client_that_never_takes_its_last_answer_is_reset(self):
+        service = self.service(helper("probe"), "-r", ANY_PORT, workers=1, flags=("--linger-timeout", "300ms"))
+        with service.connect() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.sendall(b"big 3000\nbig 60000\nclose goodbye\n")
+            sock.setblocking(False)
+            eventually("an answer on its way", lambda: service.show("conns")[0]["queued"] > 64 * 3000)
+            self.drip(sock, service)
+            eventually("its reset", lambda: self.reasons(service) == {"linger": 1})
+            sock.settimeout(5)
+            self.assert_closed_by_reset(sock)
+        eventually("nothing left", lambda: service.show("info")["conns"] == 0)
+        service.stop()
+
+    def drip(self, sock, service):
+        """Reads until the handler has closed and only the rest is on its way."""
+        while service.show("conns")[0]["queued"] < 64 * 63000 + 8:
+            with contextlib.suppress(BlockingIOError):
+                sock.recv(65536)
+
+    def test_stop_serves_those_in_line_for_the_worker_that_has_them(self):
+        service = self.service(helper("probe"), "-r", ANY_PORT, workers=1, flags=("--depth", "1"))
+        with contextlib.ExitStack() as stack:
+            socks = [stack.enter_context(service.connect()) for _ in range(50)]
+            for sock in socks:
+                self.assertEqual(ask(sock, "echo once"), "once")
+            socks[0].sendall(b"work 300\n")
+            eventually("the only place taken", lambda: any(w["busy"] for w in service.show("workers")))
+            for sock in socks[1:]:
+                sock.shutdown(socket.SHUT_WR)
+            os.kill(service.pid, signal.SIGTERM)
+            self.assertEqual([receive_all(sock) for sock in socks[1:]], [b""] * 49)
+            socks[0].shutdown(socket.SHUT_WR)
+            service.ended()
 
 
 def flatten(document, prefix=""):
