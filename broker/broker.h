@@ -185,7 +185,7 @@ struct vn_broker {
 	vn_ledger_list waiting; /* input that no worker below depth could take */
 	vn_ledger_list closing; /* closed by us, until the peer is done or linger_timeout */
 	vn_timer sweep,
-		report_timer; /* release-after, queue and linger timeouts; SENT after 10 ms */
+		report_timer; /* release-after, queue and linger timeouts; SENT */
 	vn_timer stop_timer;
 	vn_watch signals;
 	uint32_t n_ready, n_idle; /* workers READY; of those, with nothing un-acknowledged */

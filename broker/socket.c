@@ -245,8 +245,12 @@ vn_socket_linger(vn_broker *b, vn_record *r)
 		vn_socket_reset(b, r, VN_RESET_LINGER);
 	} else if (late) {
 		socket_end(b, r);
-	} else if (r->flags & VN_R_READABLE) {
-		input_discard(b, r);
+	} else {
+		if (r->flags & VN_R_READABLE)
+			input_discard(b, r);
+		/* While the service ends, whoever has got everything is not waited for. */
+		if (r->fd >= 0 && b->phase >= VN_PHASE_DRAINING && all_sent && kernel_is_empty(r))
+			socket_end(b, r);
 	}
 }
 

@@ -183,6 +183,27 @@ failure_code(const vn_broker *b, const siginfo_t *info)
 	return b->last_listen_error ? vn_endpoint_exit_code(b->last_listen_error) : VN_EXIT_FAILURE;
 }
 
+static void
+say_why_it_gave_up(const vn_worker *w, int code)
+{
+	vn_hub *h = w->broker->hub;
+	const char *program = w->broker->config->program[0];
+
+	if (code == VN_EXIT_NOT_FOUND)
+		vn_log(h, LOG_ERR, "'%s' was not found; give its path, or have it in PATH",
+			program);
+	else if (code == VN_EXIT_NOT_EXECUTABLE)
+		vn_log(h, LOG_ERR,
+			"'%s' cannot be executed; see that it is a program and may be run (chmod "
+			"+x)",
+			program);
+	else
+		vn_log(h, LOG_ERR,
+			"'%s' never became ready: worker %u.%u %s; start it by hand to see what is "
+			"wrong",
+			program, w->slot, w->incarnation, w->last_death);
+}
+
 /* True if this was one failure too many, and the broker ends. */
 static bool
 gave_up(vn_worker *w, const siginfo_t *info, bool timed_out)
@@ -191,14 +212,12 @@ gave_up(vn_worker *w, const siginfo_t *info, bool timed_out)
 	vn_time now = b->hub->now, oldest = w->failures[w->n_failures % INTENSITY];
 
 	w->failures[w->n_failures++ % INTENSITY] = now;
-	if (b->ever_ready)
-		return false;
+	if (b->ever_ready || b->is_over)
+		return b->is_over;
 	if (!timed_out && failure_code(b, info) == VN_EXIT_FAILURE &&
 		(w->n_failures < INTENSITY || now - oldest > INTENSITY_TIME))
 		return false;
-	vn_log(b->hub, LOG_ERR,
-		"'%s' never became ready: worker %u.%u %s; start it by hand to see what is wrong",
-		b->config->program[0], w->slot, w->incarnation, w->last_death);
+	say_why_it_gave_up(w, failure_code(b, info));
 	vn_broker_end(b, failure_code(b, info));
 	return true;
 }

@@ -10,6 +10,7 @@
  *	nobody ready     hooks. If these made anybody ready: clock, timers, and the turn goes on without a poll.
  *	                 If one was busy but nobody is ready: a poll that does not wait, clock, timers.
  *	                 Otherwise the hooks are armed, and one poll waits until the next timer; clock, timers.
+ *	                 One that objects has news: the hooks are next, at the price of a part of the budget.
  *
  * So a pass has at most one system call for polling and one look at the clock, and a second look only where a
  * poll is going to wait for a timer. The budget is filled by a poll: however busy the hooks are, every VN_TURN

@@ -56,11 +56,13 @@ overflow_say(const vn_co *co)
 }
 
 static void
-die_by_default(int signal)
+die_by_default(int signal, const siginfo_t *info)
 {
 	struct sigaction action = {.sa_handler = SIG_DFL};
 
 	sigaction(signal, &action, NULL); /* and the same instruction faults again */
+	if (info->si_code <= 0)
+		raise(signal); /* somebody sent it: there is no such instruction */
 }
 
 static void
@@ -71,7 +73,7 @@ chain(const struct sigaction *before, int signal, siginfo_t *info, void *context
 	else if (!is_ours(before) && before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN)
 		before->sa_handler(signal);
 	else
-		die_by_default(signal);
+		die_by_default(signal, info);
 }
 
 static void
@@ -80,10 +82,10 @@ on_fault(int signal, siginfo_t *info, void *context)
 	vn_overflow *o = overflow;
 
 	if (!o) {
-		die_by_default(signal);
+		die_by_default(signal, info);
 	} else if (info->si_code > 0 && vn_stack_guards(o->hub->stacks, info->si_addr)) {
 		overflow_say(o->hub->current);
-		die_by_default(signal);
+		die_by_default(signal, info);
 	} else {
 		chain(&o->before[signal == SIGBUS], signal, info, context);
 	}

@@ -222,8 +222,10 @@ vn_stop_on_term(vn_hub *h)
 	vn_net *net = h->net;
 	int rc = net->ops->term(net, true);
 
-	if (rc < 0)
+	if (rc < 0) {
+		vn_log(h, LOG_ERR, "cannot wait for signals: %s", vn_strerror(rc));
 		return rc;
+	}
 	while (rc >= 0 && net->term_news == 0)
 		rc = term_wait(net, VN_NEVER);
 	if (rc >= 0)

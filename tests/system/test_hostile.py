@@ -17,7 +17,7 @@ import unittest
 
 from support import ANY_PORT, Case, connect_to, example, eventually, helper, reset
 
-SECONDS = float(os.environ.get("VANILLA_STORM_SECONDS", "1.5"))
+SECONDS = float(os.environ.get("VANILLA_STORM_SECONDS", "0.7"))
 SEED = int(os.environ.get("VANILLA_STORM_SEED", time.time_ns() % 1_000_000_007))
 FLAGS = ("--lane-memory", "1M", "--window", "64k", "--release-after", "20ms", "--linger-timeout", "500ms",
          "--queue-timeout", "1s", "--log-level", "error")

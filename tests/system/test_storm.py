@@ -6,7 +6,7 @@ killed beneath it, and the broker is made to run out of everything: small window
 connections taken back all the time. Whatever was reset must be in the broker's own account, for a reason that
 was allowed; afterwards there is no connection, nobody is busy, and every block is home.
 
-VANILLA_STORM_SECONDS makes each storm longer than the second or two that it takes in `make test`;
+VANILLA_STORM_SECONDS makes each storm longer than the second that it takes in `make test`;
 VANILLA_STORM_SEED repeats one.
 """
 import contextlib
@@ -22,9 +22,11 @@ import unittest
 
 from support import ANY_PORT, Case, ask, example, eventually, helper, receive_all
 
-SECONDS = float(os.environ.get("VANILLA_STORM_SECONDS", "1.5"))
+SECONDS = float(os.environ.get("VANILLA_STORM_SECONDS", "0.7"))
 SEED = int(os.environ.get("VANILLA_STORM_SEED", time.time_ns() % 1_000_000_007))
 SCARCE = ("--depth", "2", "--window", "64k", "--lane-memory", "1M", "--release-after", "20ms")
+
+POOR = ("--depth", "1000", "--lane-memory", "1M", "--release-after", "20ms")
 
 
 class Storm(Case):
@@ -104,6 +106,12 @@ class Storm(Case):
 
     def test_echo_in_peace_with_little_of_everything(self):
         self.storm(example("echo"), "echo", 2, *SCARCE, deaths=False, conns=128)
+
+    def test_lines_in_peace_with_little_memory(self):
+        self.storm(example("upper"), "upper", 1, *POOR, deaths=False, conns=400)
+
+    def test_echo_with_deaths_and_little_memory(self):
+        self.storm(example("echo"), "echo", 2, *POOR, conns=400)
 
     def test_echo_with_deaths(self):
         self.storm(example("echo"), "echo", 3)

@@ -251,9 +251,27 @@ START_TEST(a_hook_that_objects_to_sleeping_is_asked_again)
 	p.n_objects = 2;
 	vn_hub_hook(h, &p.hook);
 	vn_sleep(h, VN_SEC);
-	ck_assert_int_eq(w.n_polls, 2);
+	ck_assert_int_eq(w.n_polls, 0); /* it has news: the hooks look, not the poller */
 	ck_assert_int_eq(w.n_waits, 1);
 	ck_assert_int_eq(p.n_arms, 3);
+	ck_assert_int_eq(p.n_turns, 3);
+	vn_hub_unhook(h, &p.hook);
+	vn_hub_close(h);
+}
+END_TEST
+
+START_TEST(a_hook_that_always_objects_does_not_keep_the_poller_from_its_turn)
+{
+	world w;
+	vn_hub *h = world_open(&w);
+	probe p = probe_make(h);
+
+	p.n_objects = 64;
+	vn_hub_hook(h, &p.hook);
+	vn_sleep(h, VN_SEC);
+	ck_assert_int_ge(w.n_polls, 6);
+	ck_assert_int_le(w.n_polls, 10);
+	ck_assert_int_eq(w.n_waits, 1);
 	vn_hub_unhook(h, &p.hook);
 	vn_hub_close(h);
 }
@@ -717,6 +735,7 @@ main(void)
 		what_a_hook_makes_ready_runs_without_a_poll,
 		a_busy_hook_keeps_the_hub_from_sleeping_and_not_from_polling,
 		a_hook_that_objects_to_sleeping_is_asked_again,
+		a_hook_that_always_objects_does_not_keep_the_poller_from_its_turn,
 		a_pause_lets_the_hooks_work_before_anybody_else_and_does_not_poll,
 		a_pause_when_nobody_else_is_ready_is_a_turn,
 		the_time_of_a_turn_stands_still_within_it,

@@ -581,6 +581,44 @@ START_TEST(held_reads_acknowledge_without_a_commit_when_it_is_full)
 }
 END_TEST
 
+static int
+call_select(vn_conn *c)
+{
+	vn_hub *h = c->net->hub;
+
+	return vn_select(h, VN_READ(c), VN_AFTER(1000 * VN_SEC)) == 0 ? vn_selected(h) : 1;
+}
+
+START_TEST(taken_back_and_closed_before_the_reader_has_run)
+{
+	static int (*const calls[])(vn_conn *) = {
+		call_read, call_read_until, call_read_n, call_select};
+
+	for (size_t i = 0; i < SUITE_COUNT(calls); i++) {
+		static rig r;
+		reader k;
+		vn_conn *c;
+
+		rig_open(&r, VN_RESUMABLE);
+		c = rig_accept_with(&r, rig_block(&r, 1), "ask");
+		reads(c, "ask");
+		start(&r, &k, c, calls[i]);
+		got_is(&r, 0, VN_KIND_ACK, VN_COMMIT, 3);
+		rig_push(&r,
+			(vn_desc){.kind = VN_KIND_REVOKED, .flags = VN_FINAL, .conn = 7, .gen = 1});
+		while (c->readers.first)
+			vn_yield(r.hub);
+		ck_assert(!k.is_done);
+		vn_close(c);
+		rig_run(&r);
+		ck_assert(k.is_done);
+		ck_assert_int_eq(k.result, -EPIPE);
+		ck_assert_ptr_null(r.hub->net->graves);
+		rig_close(&r);
+	}
+}
+END_TEST
+
 /* Lanes that are full. */
 
 #define MANY 40
@@ -917,6 +955,7 @@ main(void)
 		connections_for_which_nobody_listens_any_more,
 		full_is_believed_when_it_is_said_twice,
 		held_reads_acknowledge_without_a_commit_when_it_is_full,
+		taken_back_and_closed_before_the_reader_has_run,
 		everything_arrives_when_the_lane_was_full,
 		nothing_is_lost_when_the_hub_is_freed_with_a_full_lane,
 		writers_share_the_blocks_and_go_on_when_some_come_home,

@@ -210,6 +210,31 @@ START_TEST(reader_that_was_woken_and_not_run_when_it_is_closed)
 }
 END_TEST
 
+/* The same by a reset: then nothing keeps the record once it is closed but those who have not run. */
+START_TEST(reader_that_was_woken_by_a_reset_and_not_run_when_it_is_closed)
+{
+	for (size_t i = 0; i < SUITE_COUNT(read_calls); i++) {
+		struct linger now = {.l_onoff = 1};
+		bench b;
+		caller k = {.call = read_calls[i]};
+
+		bench_open(&b);
+		k.conn = b.conn;
+		caller_start(&b, &k, &b.conn->readers);
+		setsockopt(b.client, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+		close(b.client);
+		caller_woken(&b, &k, &b.conn->readers);
+		vn_close(b.conn);
+		caller_end(&b, &k);
+		ck_assert_int_eq(k.result, -EPIPE);
+		vn_sleep(b.hub, VN_MS);
+		ck_assert_ptr_null(b.hub->net->graves);
+		b.client = dup(0);
+		bench_close(&b);
+	}
+}
+END_TEST
+
 START_TEST(writer_that_was_woken_and_not_run_when_it_is_closed)
 {
 	for (size_t i = 0; i < SUITE_COUNT(write_calls); i++) {
@@ -435,6 +460,7 @@ main(void)
 {
 	const TTest *const tests[] = {
 		reader_that_was_woken_and_not_run_when_it_is_closed,
+		reader_that_was_woken_by_a_reset_and_not_run_when_it_is_closed,
 		writer_that_was_woken_and_not_run_when_it_is_closed,
 		reader_that_was_cancelled_and_not_run_when_it_is_closed,
 		reset_and_close_in_one_turn,
