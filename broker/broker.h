@@ -180,12 +180,11 @@ struct vn_broker {
 	int conn_class; /* of the poller */
 	vn_hook hook;
 	vn_worker *hot;
-	uint32_t output_first;  /* connections with something to send this turn, by index */
-	uint32_t unreported;    /* connections with output sent and not reported, by index */
-	vn_ledger_list waiting; /* input that no worker below depth could take */
-	vn_ledger_list closing; /* closed by us, until the peer is done or linger_timeout */
-	vn_timer sweep,
-		report_timer; /* release-after, queue and linger timeouts; SENT */
+	uint32_t output_first;        /* connections with something to send this turn, by index */
+	uint32_t unreported;          /* connections with output sent and not reported, by index */
+	vn_ledger_list waiting;       /* input that no worker below depth could take */
+	vn_ledger_list closing;       /* closed by us, until the peer is done or linger_timeout */
+	vn_timer sweep, report_timer; /* release-after, queue and linger timeouts; SENT */
 	vn_timer stop_timer;
 	vn_watch signals;
 	uint32_t n_ready, n_idle; /* workers READY; of those, with nothing un-acknowledged */
