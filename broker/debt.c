@@ -320,6 +320,8 @@ vn_debt_report_sweep(vn_broker *b)
 		vn_record *r = vn_record_at(b->ledger, index);
 
 		index = r->unreported_next;
+		if (index != VN_NO_RECORD)
+			vn_record_prefetch(b->ledger, index);
 		r->flags &= ~(uint32_t)VN_R_UNREPORTED;
 		if (r->flags & VN_R_ZOMBIE) {
 			vn_socket_unzombie(b, r);

@@ -416,6 +416,8 @@ sweep_worker(vn_broker *b, vn_worker *w, uint32_t now)
 		vn_record *r = vn_record_at(b->ledger, index);
 
 		index = r->next;
+		if (index != VN_NO_RECORD)
+			vn_record_prefetch(b->ledger, index);
 		if (r->flags & VN_R_CLOSED)
 			vn_socket_linger(b, r);
 		if (!(r->flags & VN_R_RESUMABLE) || !vn_record_at_rest(r) ||

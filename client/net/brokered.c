@@ -32,7 +32,7 @@
 
 #define BATCH       64   /* descriptors taken at once */
 #define FLUSH_AT    32   /* staged descriptors that are published before the next coroutine runs */
-#define PREFETCH    3    /* messages between one fetch and the next that depends on it */
+#define PREFETCH    2    /* messages between one fetch and the next that depends on it */
 #define RESERVE     4    /* SEND, STATE, ACK, and one for whoever closes */
 #define DRAIN_BELLS 1000 /* wakes after which the bell's pipe is emptied */
 #define TABLE_MIN   512  /* entries, a page: a table that is kept although it is empty */
