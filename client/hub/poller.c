@@ -12,8 +12,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define CLASSES  16
-#define EVENTS   128
+#define CLASSES 16
+#define EVENTS                                                                                     \
+	64 /* about what one worker is given at a time: more would only be set aside, and touched twice */
 #define GEN_MASK 0xffffffu
 #define NONE     UINT32_MAX
 
