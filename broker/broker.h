@@ -135,7 +135,6 @@ typedef struct vn_broker_endpoint {
 	bool used;
 	bool fixed; /* asked for by -l: stays when no worker wants it */
 	bool resumable;
-	bool disabled;
 	char *name;           /* of -l NAME=URL, else NULL */
 	char *asked;          /* the URL as it was asked for */
 	char url[VN_URL_MAX]; /* bound to */
@@ -163,7 +162,6 @@ typedef enum vn_reset_reason {
 	VN_RESET_QUEUE_TIMEOUT,
 	VN_RESET_NO_BLOCKS,
 	VN_RESET_STOPPING,
-	VN_RESET_LIMIT,
 	VN_RESET_LINGER,
 	VN_N_RESET_REASONS
 } vn_reset_reason;

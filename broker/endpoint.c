@@ -304,8 +304,7 @@ vn_endpoint_ask(vn_broker *b, vn_worker *w, uint16_t number, const char *url, bo
 	l->endpoint = e->index;
 	e->resumable = resumable;
 	w->listener_of[e->index] = number;
-	if (e->watch.fd < 0 && !e->disabled && b->phase < VN_PHASE_DRAINING &&
-		!vn_timer_armed(&e->pause))
+	if (e->watch.fd < 0 && b->phase < VN_PHASE_DRAINING && !vn_timer_armed(&e->pause))
 		vn_watch_add(b->hub->poller, &e->watch, e->fd, EPOLLIN, endpoint_accept);
 }
 

@@ -26,7 +26,6 @@ static const char *const reset_names[VN_N_RESET_REASONS] = {
 	[VN_RESET_QUEUE_TIMEOUT] = "queue_timeout",
 	[VN_RESET_NO_BLOCKS] = "no_blocks",
 	[VN_RESET_STOPPING] = "stopping",
-	[VN_RESET_LIMIT] = "limit",
 	[VN_RESET_LINGER] = "linger",
 };
 

@@ -44,7 +44,9 @@ static const vn_columns info_columns = COLUMNS("name", "version", "pid", "phase"
 	"deaths_total", "violations_total", "stale_messages_total", "output_lines_dropped_total",
 	"ledger_memory_bytes", "resets_total.by_handler", "resets_total.worker_died",
 	"resets_total.queue_timeout", "resets_total.no_blocks", "resets_total.stopping",
-	"resets_total.limit", "resets_total.linger");
+	"resets_total.linger");
+
+_Static_assert(VN_N_RESET_REASONS == 6, "each reason of a reset has a column");
 
 static uint64_t
 ledger_memory(const vn_ledger *l)
@@ -174,7 +176,7 @@ listener_row(const vn_broker *b, const vn_broker_endpoint *e, vn_row *row)
 	vn_row_text(row, "%s", endpoint_name(e));
 	vn_row_text(row, "%s", e->url);
 	vn_row_flag(row, e->resumable);
-	vn_row_text(row, "%s", e->disabled ? "disabled" : "open");
+	vn_row_text(row, "%s", e->fd < 0 ? "closed" : "open");
 	vn_row_number(row, e->n_conns);
 	vn_row_number(row, e->n_accepted);
 	vn_row_number(row, e->n_refused);

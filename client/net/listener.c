@@ -21,7 +21,6 @@ listener_try(void *end, void *item)
 	if (!c)
 		return l->ended ? -ECANCELED : -EAGAIN;
 	l->backlog_first = c->next;
-	l->n_backlog--;
 	memcpy(item, &c, sizeof c);
 	return 0;
 }
@@ -152,7 +151,6 @@ vn_listener_give(vn_listener *l, vn_conn *c)
 	else
 		l->backlog_first = c;
 	l->backlog_last = c;
-	l->n_backlog++;
 }
 
 /**

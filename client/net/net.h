@@ -150,7 +150,6 @@ struct vn_listener {
 	unsigned int flags;
 	vn_waitq takers;
 	vn_conn *backlog_first, *backlog_last;
-	uint32_t n_backlog;
 	bool ended; /* nothing more will come */
 	int error;
 	uint32_t id;

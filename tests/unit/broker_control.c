@@ -409,14 +409,14 @@ START_TEST(info_is_one_object)
 	bench *k = opened();
 	json_t *d;
 
-	k->broker.n_resets[VN_RESET_LIMIT] = 5;
+	k->broker.n_resets[VN_RESET_LINGER] = 5;
 	free(k->config.name);
 	k->config.name = strdup("sh\xffop \"x\""); /* no UTF-8 */
 	d = ask_json(k, "show info json");
 	ck_assert_str_eq(json_string_value(json_object_get(d, "name")), "sh?op \"x\"");
 	ck_assert_int_eq(json_integer_value(json_object_get(d, "pid")), getpid());
 	ck_assert_int_eq(
-		json_integer_value(json_object_get(json_object_get(d, "resets_total"), "limit")),
+		json_integer_value(json_object_get(json_object_get(d, "resets_total"), "linger")),
 		5);
 	ck_assert_uint_eq(json_object_size(json_object_get(d, "resets_total")), VN_N_RESET_REASONS);
 	for (int i = 0; i < VN_N_RESET_REASONS; i++)
@@ -424,7 +424,7 @@ START_TEST(info_is_one_object)
 			json_object_get(d, "resets_total"), vn_reset_reason_name(i)));
 	json_decref(d);
 	ask(k, "show info");
-	ck_assert_ptr_nonnull(strstr(k->text, "\nresets_total.limit          5\n"));
+	ck_assert_ptr_nonnull(strstr(k->text, "\nresets_total.linger         5\n"));
 	ck_assert_ptr_nonnull(strstr(k->text, "\nphase                       starting\n"));
 	bench_free(k);
 }
