@@ -75,7 +75,10 @@ broker_turn(vn_hook *k)
 	return more || b->output_first != VN_NO_RECORD;
 }
 
-/* May the hub sleep as far as this worker is concerned? Cools it if so. */
+/*
+ * May the hub sleep as far as this worker is concerned? Cools it if so. While one worker is paid, a connection may
+ * move to another that was paid before: then that one has something staged.
+ */
 static bool
 worker_arm(vn_worker *w)
 {
@@ -83,7 +86,7 @@ worker_arm(vn_worker *w)
 
 	if (!w->linked || w->broken)
 		return true;
-	if (l->tx.broken)
+	if (l->tx.broken || vn_lane_tx_staged(&l->tx))
 		return false;
 	if (vn_debt_owes(w)) {
 		if (vn_lane_tx_room(&l->tx) > VN_OWN_SLOTS)

@@ -365,6 +365,32 @@ START_TEST(a_dead_worker_asks_for_nothing_and_sends_nothing_uncommitted)
 }
 END_TEST
 
+/* What is pushed after the worker's turn, as when another one's connection moves to it, goes out before the hub sleeps. */
+START_TEST(nothing_staged_is_slept_on)
+{
+	bench *k = bench_new();
+	vn_broker *b = &k->broker;
+	vn_worker *w = &k->worker;
+	vn_lane_rx rx;
+	vn_desc d;
+
+	vn_broker_turn_init(b);
+	vn_lane_rx_init(&rx, &w->link.peer, &w->link.own);
+	b->hook.turn(&b->hook);
+	ck_assert_int_eq(vn_lane_rx_take(&rx, &d, 1), 1);
+	ck_assert_uint_eq(d.kind, VN_KIND_DATA);
+	vn_lane_tx_push(&w->link.tx, &(vn_desc){.kind = VN_KIND_DRAIN});
+	ck_assert(!b->hook.arm(&b->hook));
+	b->hook.turn(&b->hook);
+	ck_assert_int_eq(vn_lane_rx_take(&rx, &d, 1), 1);
+	ck_assert_uint_eq(d.kind, VN_KIND_DRAIN);
+	ck_assert(b->hook.arm(&b->hook));
+	vn_wheel_disarm(b->hub->wheel, &b->sweep);
+	vn_hub_unhook(b->hub, &b->hook);
+	bench_free(k);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -379,6 +405,7 @@ main(void)
 		a_close_that_crosses_its_taking_back_is_honoured,
 		what_was_published_before_the_death_counts,
 		a_dead_worker_asks_for_nothing_and_sends_nothing_uncommitted,
+		nothing_staged_is_slept_on,
 	};
 
 	return suite_run("broker_intake", tests, SUITE_COUNT(tests));
