@@ -5,7 +5,7 @@
  * Everything here is private memory of the owner, one mapping that is touched as far as it is used:
  * a record of one cache line per span, and a stack of the block numbers that came home to it.
  * Numbers from n_fresh up were never given out since the span was taken, so taking one writes no
- * list.
+ * list. A free span has nothing out, so whether a block is out needs no look at who has the span.
  *
  * The spans of a class that have a free block are linked, the one that was freed into last in
  * front. Free spans are the zeros of a bitmap with one summary bit per word, so that the lowest of
@@ -20,6 +20,8 @@
 #include <stddef.h>
 #include <sys/mman.h>
 
+#include "shm/crash.h"
+
 #define SPAN_GRANULES (VN_SPAN_BYTES / VN_GRANULE)
 #define MAX_SPANS     16384u
 #define NO_SPAN       UINT32_MAX
@@ -27,9 +29,12 @@
 typedef struct span {
 	uint64_t out[SPAN_GRANULES / 64]; /* blocks that are out */
 	uint32_t prev, next;              /* in the list of its class, when it has a free block */
+	uint32_t bytes;                   /* of each block */
 	uint16_t n_fresh;                 /* blocks given out at least once */
-	uint16_t n_home; /* of those, how many came back: the height of its stack */
-	uint8_t owner;   /* class + 1; 0: the span is free */
+	uint16_t n_home;    /* of those, how many came back: the height of its stack */
+	uint16_t n_free;    /* blocks that are not out */
+	uint8_t size_class; /* of a span in use */
+	uint8_t shift;      /* granules of a block are 1 << this */
 } __attribute__((aligned(64))) span;
 
 struct vn_blocks {
@@ -53,18 +58,6 @@ class_shift(unsigned int size_class)
 	return size_class == 3 ? 8 : 3 * size_class;
 }
 
-static inline unsigned int
-span_class(const span *s)
-{
-	return s->owner - 1u;
-}
-
-static inline bool
-span_is_full(const span *s)
-{
-	return s->n_home == 0 && s->n_fresh == SPAN_GRANULES >> class_shift(span_class(s));
-}
-
 static inline bool
 span_is_empty(const span *s)
 {
@@ -75,7 +68,7 @@ static void
 span_link(vn_blocks *b, uint32_t i)
 {
 	span *s = &b->spans[i];
-	uint32_t *head = &b->heads[span_class(s)];
+	uint32_t *head = &b->heads[s->size_class];
 
 	s->prev = NO_SPAN;
 	s->next = *head;
@@ -90,7 +83,7 @@ span_unlink(vn_blocks *b, uint32_t i)
 	span *s = &b->spans[i];
 
 	if (s->prev == NO_SPAN)
-		b->heads[span_class(s)] = s->next;
+		b->heads[s->size_class] = s->next;
 	else
 		b->spans[s->prev].next = s->next;
 	if (s->next != NO_SPAN)
@@ -113,8 +106,7 @@ span_drop(vn_blocks *b, uint32_t i)
 {
 	uint32_t word = i / 64;
 
-	b->n_spans[span_class(&b->spans[i])]--;
-	b->spans[i].owner = 0;
+	b->n_spans[b->spans[i].size_class]--;
 	b->used[word] &= ~(1ull << i % 64);
 	b->full[word / 64] &= ~(1ull << word % 64);
 }
@@ -152,13 +144,19 @@ span_reclaim(vn_blocks *b)
 static uint32_t
 span_take(vn_blocks *b, unsigned int size_class)
 {
+	unsigned int shift = class_shift(size_class);
 	uint32_t i = span_find(b);
 
 	if (i == NO_SPAN && span_reclaim(b))
 		i = span_find(b);
 	if (i == NO_SPAN)
 		return NO_SPAN;
-	b->spans[i] = (span){.owner = (uint8_t)(size_class + 1)};
+	b->spans[i] = (span){
+		.bytes = VN_GRANULE << shift,
+		.n_free = (uint16_t)(SPAN_GRANULES >> shift),
+		.size_class = (uint8_t)size_class,
+		.shift = (uint8_t)shift,
+	};
 	b->n_spans[size_class]++;
 	span_mark(b, i);
 	span_link(b, i);
@@ -229,11 +227,11 @@ vn_blocks_free(vn_blocks *b)
 uint32_t
 vn_block_alloc(vn_blocks *b, unsigned int size_class)
 {
-	unsigned int shift = class_shift(size_class);
 	uint32_t i, number;
 	span *s;
 
 	assert(size_class < VN_N_CLASSES);
+	VN_CRASH_POINT("block.alloc.before");
 	i = b->heads[size_class];
 	if (i == NO_SPAN) {
 		i = span_take(b, size_class);
@@ -243,41 +241,54 @@ vn_block_alloc(vn_blocks *b, unsigned int size_class)
 	s = &b->spans[i];
 	number = s->n_home ? b->home[i][--s->n_home] : s->n_fresh++;
 	s->out[number / 64] |= 1ull << number % 64;
-	if (span_is_full(s))
+	if (--s->n_free == 0)
 		span_unlink(b, i);
-	b->available -= VN_GRANULE << shift;
-	return i * SPAN_GRANULES + (number << shift);
+	b->available -= s->bytes;
+	VN_CRASH_POINT("block.alloc.after");
+	return i * SPAN_GRANULES + (number << s->shift);
+}
+
+/* Makes the span that was freed into the first of its class; one of many that is empty goes back. */
+static void
+span_freed(vn_blocks *b, uint32_t i)
+{
+	span *s = &b->spans[i];
+
+	if (b->heads[s->size_class] != i) {
+		if (s->n_free > 1) /* else it was full, and in no list */
+			span_unlink(b, i);
+		span_link(b, i);
+	}
+	if (span_is_empty(s) && b->n_spans[s->size_class] > 1) {
+		span_unlink(b, i);
+		span_drop(b, i);
+	}
 }
 
 /**
  * vn_block_free() - give a block back
  * @block: is out; what a peer named was looked up by vn_block_is_out() before
+ *
+ * Return: the bytes that it had.
  */
-void
+uint32_t
 vn_block_free(vn_blocks *b, uint32_t block)
 {
 	uint32_t i = block / SPAN_GRANULES, number;
-	unsigned int shift;
-	bool was_full;
 	span *s;
 
 	assert(vn_block_is_out(b, block));
+	VN_CRASH_POINT("block.free.before");
 	s = &b->spans[i];
-	shift = class_shift(span_class(s));
-	number = block % SPAN_GRANULES >> shift;
-	was_full = span_is_full(s);
+	number = block % SPAN_GRANULES >> s->shift;
 	s->out[number / 64] &= ~(1ull << number % 64);
 	b->home[i][s->n_home++] = (uint8_t)number;
-	b->available += VN_GRANULE << shift;
-	if (b->heads[span_class(s)] != i) {
-		if (!was_full)
-			span_unlink(b, i);
-		span_link(b, i);
-	}
-	if (span_is_empty(s) && b->n_spans[span_class(s)] > 1) {
-		span_unlink(b, i);
-		span_drop(b, i);
-	}
+	s->n_free++;
+	b->available += s->bytes;
+	if (b->heads[s->size_class] != i || span_is_empty(s))
+		span_freed(b, i);
+	VN_CRASH_POINT("block.free.after");
+	return s->bytes;
 }
 
 /**
@@ -287,7 +298,7 @@ uint32_t
 vn_block_size(const vn_blocks *b, uint32_t block)
 {
 	assert(vn_block_is_out(b, block));
-	return VN_GRANULE << class_shift(span_class(&b->spans[block / SPAN_GRANULES]));
+	return b->spans[block / SPAN_GRANULES].bytes;
 }
 
 /**
@@ -298,13 +309,13 @@ bool
 vn_block_is_out(const vn_blocks *b, uint32_t block)
 {
 	uint32_t i = block / SPAN_GRANULES, granule = block % SPAN_GRANULES, number;
-	unsigned int shift;
+	const span *s;
 
-	if (i >= b->n_all || b->spans[i].owner == 0)
+	if (i >= b->n_all)
 		return false;
-	shift = class_shift(span_class(&b->spans[i]));
-	number = granule >> shift;
-	return number << shift == granule && (b->spans[i].out[number / 64] >> number % 64 & 1);
+	s = &b->spans[i];
+	number = granule >> s->shift;
+	return number << s->shift == granule && (s->out[number / 64] >> number % 64 & 1);
 }
 
 /**

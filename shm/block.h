@@ -27,7 +27,7 @@ vn_blocks *vn_blocks_new(uint32_t area_bytes);
 vn_blocks *vn_blocks_free(vn_blocks *b);
 
 uint32_t vn_block_alloc(vn_blocks *b, unsigned int size_class);
-void vn_block_free(vn_blocks *b, uint32_t block);
+uint32_t vn_block_free(vn_blocks *b, uint32_t block);
 uint32_t vn_block_size(const vn_blocks *b, uint32_t block);
 bool vn_block_is_out(const vn_blocks *b, uint32_t block);
 uint64_t vn_blocks_available(const vn_blocks *b);

@@ -84,10 +84,8 @@ vn_chain_free(vn_chain *c, const vn_chain_link *table, vn_blocks *blocks, uint64
 {
 	uint32_t block;
 
-	while ((block = vn_chain_pop(c, table, done)) != VN_NO_BLOCK) {
-		c->charge -= vn_block_size(blocks, block);
-		vn_block_free(blocks, block);
-	}
+	while ((block = vn_chain_pop(c, table, done)) != VN_NO_BLOCK)
+		c->charge -= vn_block_free(blocks, block);
 }
 
 #endif

@@ -44,6 +44,7 @@ vn_lane_tx_init(vn_lane_tx *tx, const vn_segment *own, const vn_segment *peer)
 		.published = VN_CURSOR_START,
 		.taken = VN_CURSOR_START,
 	};
+	VN_CRASH_LANE(tx->tail, tx->head);
 }
 
 /**
@@ -68,6 +69,7 @@ vn_lane_rx_init(vn_lane_rx *rx, const vn_segment *own, const vn_segment *peer)
 		.released = VN_CURSOR_START,
 		.tail_seen = VN_CURSOR_START,
 	};
+	VN_CRASH_LANE(rx->tail, rx->head);
 }
 
 /**
@@ -108,7 +110,9 @@ vn_lane_tx_flush(vn_lane_tx *tx)
 		return false;
 	tx->published = now;
 	tx->n_flushes++;
-	vn_sync_publish(tx->tail, now);               /* P2 */
+	VN_CRASH_POINT("lane.tail.before");
+	vn_sync_publish(tx->tail, now); /* P2 */
+	VN_CRASH_POINT("lane.tail.after");
 	if (!crossed(vn_sync_look(tx->ev), now, was)) /* P3 */
 		return false;
 	tx->n_bells++;
@@ -128,11 +132,28 @@ vn_lane_tx_want(vn_lane_tx *tx, uint32_t n)
 {
 	uint32_t want = tx->next + n - 1 - (tx->mask + 1), head;
 
+	VN_CRASH_POINT("lane.want.before");
 	vn_sync_publish(tx->space_ev, want); /* F1 */
-	head = vn_sync_look(tx->head);       /* F2 */
+	VN_CRASH_POINT("lane.want.after");
+	head = vn_sync_look(tx->head); /* F2 */
 	if (head - want - 1 > tx->mask)
 		return false;
 	return vn_lane_tx_refresh(tx) >= n;
+}
+
+/*
+ * Looks how far the producer has come. Whoever polls has the next slot on its way together with the tail, for both
+ * lines come from the producer: a message that comes alone is then there a transfer earlier.
+ */
+static bool
+rx_look(vn_lane_rx *rx)
+{
+	vn_sync_fetch(&rx->slots[rx->next & rx->mask]);
+	rx->tail_seen = vn_sync_load(rx->tail);
+	if (rx->tail_seen - rx->next <= rx->mask + 1)
+		return true;
+	rx->tail_seen = rx->next;
+	return false;
 }
 
 /**
@@ -146,20 +167,17 @@ vn_lane_tx_want(vn_lane_tx *tx, uint32_t n)
 int
 vn_lane_rx_take(vn_lane_rx *rx, vn_desc *out, uint32_t max)
 {
-	uint32_t n = rx->tail_seen - rx->next;
+	uint32_t n;
 
-	if (n == 0) {
-		rx->tail_seen = vn_sync_load(rx->tail);
-		n = rx->tail_seen - rx->next;
-		if (n > rx->mask + 1) {
-			rx->tail_seen = rx->next;
-			return -EPROTO;
-		}
-	}
+	if (rx->tail_seen == rx->next && !rx_look(rx))
+		return -EPROTO;
+	n = rx->tail_seen - rx->next;
 	if (n > max)
 		n = max;
+	VN_CRASH_POINT("lane.take.before");
 	for (uint32_t i = 0; i < n; i++)
 		out[i] = rx->slots[(rx->next + i) & rx->mask];
+	VN_CRASH_POINT("lane.take.after");
 	rx->next += n;
 	return (int)n;
 }
@@ -172,13 +190,8 @@ vn_lane_rx_take(vn_lane_rx *rx, vn_desc *out, uint32_t max)
 int
 vn_lane_rx_pending(vn_lane_rx *rx)
 {
-	if (rx->tail_seen != rx->next)
-		return 1;
-	rx->tail_seen = vn_sync_load(rx->tail);
-	if (rx->tail_seen - rx->next > rx->mask + 1) {
-		rx->tail_seen = rx->next;
+	if (rx->tail_seen == rx->next && !rx_look(rx))
 		return -EPROTO;
-	}
 	return rx->tail_seen != rx->next;
 }
 
@@ -198,7 +211,9 @@ vn_lane_rx_release(vn_lane_rx *rx)
 	if (now == was)
 		return false;
 	rx->released = now;
-	vn_sync_publish(rx->head, now);                     /* C3 */
+	VN_CRASH_POINT("lane.head.before");
+	vn_sync_publish(rx->head, now); /* C3 */
+	VN_CRASH_POINT("lane.head.after");
 	if (!crossed(vn_sync_look(rx->space_ev), now, was)) /* C4 */
 		return false;
 	rx->n_bells++;
@@ -215,7 +230,9 @@ vn_lane_rx_release(vn_lane_rx *rx)
 bool
 vn_lane_rx_arm(vn_lane_rx *rx)
 {
-	vn_sync_publish(rx->ev, rx->next);         /* S1 */
+	VN_CRASH_POINT("lane.arm.before");
+	vn_sync_publish(rx->ev, rx->next); /* S1 */
+	VN_CRASH_POINT("lane.arm.after");
 	return vn_sync_look(rx->tail) == rx->next; /* S2 */
 }
 
@@ -228,5 +245,44 @@ vn_lane_rx_arm(vn_lane_rx *rx)
 void
 vn_lane_rx_disarm(vn_lane_rx *rx)
 {
+	VN_CRASH_POINT("broker.disarm.before");
 	vn_sync_hint(rx->ev, rx->next - 1);
+	VN_CRASH_POINT("broker.disarm.after");
+}
+
+/* What lies in the slot of a cursor that many before the end; false if it was never used or is used again. */
+static bool
+recall(const vn_desc *slots, uint32_t mask, uint32_t end, uint32_t back, vn_desc *out)
+{
+	if (back > mask || end - VN_CURSOR_START <= back)
+		return false;
+	*out = slots[(end - 1 - back) & mask];
+	return true;
+}
+
+/**
+ * vn_lane_tx_recall() - look back at what was published
+ * @back: 0 is the last one
+ *
+ * Return: false if there was none.
+ */
+bool
+vn_lane_tx_recall(const vn_lane_tx *tx, uint32_t back, vn_desc *out)
+{
+	return back + vn_lane_tx_staged(tx) <= tx->mask &&
+	       recall(tx->slots, tx->mask, tx->published, back, out);
+}
+
+/**
+ * vn_lane_rx_recall() - look back at what was taken
+ * @back: 0 is the last one
+ *
+ * A producer that lives may be writing into that slot again: what comes is for people to look at.
+ *
+ * Return: false if there was none.
+ */
+bool
+vn_lane_rx_recall(const vn_lane_rx *rx, uint32_t back, vn_desc *out)
+{
+	return recall(rx->slots, rx->mask, rx->next, back, out);
 }

@@ -27,10 +27,10 @@
 #include <stdint.h>
 
 #include "shm/protocol.h"
+#include "shm/segment.h"
 
 #define VN_SEGMENT_MAGIC  0x314c4e56u /* "VNL1" */
 #define VN_LAYOUT_VERSION 1u
-#define VN_SEGMENT_SLOTS  8192u
 #define VN_CURSOR_START   0xfffffff0u /* near the wrap, so that every link wraps early */
 
 typedef struct vn_segment_header {

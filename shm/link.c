@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "shm/bell.h"
+#include "shm/crash.h"
 #include "shm/layout.h"
 
 #define HELLO_WAIT_MS 10000
@@ -138,6 +139,7 @@ vn_link_offer(vn_link *l, const vn_geometry *g, uint32_t incarnation)
 {
 	int err;
 
+	VN_CRASH_POINT("broker.offer.before");
 	link_init(l);
 	l->geometry = *g;
 	l->incarnation = incarnation;
@@ -148,6 +150,7 @@ vn_link_offer(vn_link *l, const vn_geometry *g, uint32_t incarnation)
 		err = link_make_blocks(l);
 	if (!err)
 		err = link_make_bells(l);
+	VN_CRASH_POINT("broker.offer.after");
 	if (err)
 		vn_link_deinit(l);
 	return err;
@@ -181,8 +184,10 @@ vn_link_hello(vn_link *l, int socket)
 		.cmsg_type = SCM_RIGHTS,
 	};
 	memcpy(CMSG_DATA(&control.header), fds, sizeof fds);
+	VN_CRASH_POINT("broker.hello.before");
 	if (sendmsg(socket, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		return -errno;
+	VN_CRASH_POINT("broker.hello.after");
 	fd_close(&l->hello);
 	return 0;
 }
@@ -229,9 +234,11 @@ vn_link_accept(vn_link *l, int socket, const char **why)
 	int err;
 
 	*why = NULL;
+	VN_CRASH_POINT("broker.mapped.before");
 	err = mapped_receive(l, socket, why);
 	if (err)
 		return err;
+	VN_CRASH_POINT("broker.mapped.after");
 	err = vn_segment_seal(&l->peer);
 	if (err) {
 		*why = "it sealed its segment itself";
@@ -247,6 +254,7 @@ vn_link_accept(vn_link *l, int socket, const char **why)
 	vn_lane_tx_init(&l->tx, &l->own, &l->peer);
 	vn_lane_rx_init(&l->rx, &l->own, &l->peer);
 	link_drop_fds(l);
+	VN_CRASH_POINT("broker.link.after");
 	return 0;
 }
 
@@ -295,10 +303,13 @@ hello_receive(vn_link *l, int socket, int fds[N_FDS], const char **why)
 		.msg_control = &control,
 		.msg_controllen = sizeof control.space,
 	};
-	ssize_t n = recvmsg(socket, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t n;
 
+	VN_CRASH_POINT("worker.hello.before");
+	n = recvmsg(socket, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0)
 		return -errno;
+	VN_CRASH_POINT("worker.hello.after");
 	fds_receive(&msg, fds);
 	if (n == 0)
 		return -EPIPE;
@@ -359,8 +370,10 @@ mapped_send(const vn_link *l, int socket)
 {
 	vn_link_msg mapped = link_msg(l, VN_LINK_MAPPED);
 
+	VN_CRASH_POINT("worker.mapped.before");
 	if (send(socket, &mapped, sizeof mapped, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		return -errno;
+	VN_CRASH_POINT("worker.mapped.after");
 	return 0;
 }
 
@@ -400,6 +413,7 @@ vn_link_join(vn_link *l, int socket, const char **why)
 	err = fcntl(socket, F_SETFD, FD_CLOEXEC) < 0 ? -errno : link_join(l, socket, fds, why);
 	if (!err) {
 		link_drop_fds(l);
+		VN_CRASH_POINT("worker.link.after");
 		return 0;
 	}
 	fds_close(fds);
@@ -445,8 +459,11 @@ vn_link_deinit(vn_link *l)
 void
 vn_link_flush(vn_link *l)
 {
-	if (vn_lane_tx_flush(&l->tx))
+	if (vn_lane_tx_flush(&l->tx)) {
+		VN_CRASH_POINT("bell.news.before");
 		vn_bell_ring(l->bell_out);
+		VN_CRASH_POINT("bell.news.after");
+	}
 }
 
 /**
@@ -455,6 +472,9 @@ vn_link_flush(vn_link *l)
 void
 vn_link_release(vn_link *l)
 {
-	if (vn_lane_rx_release(&l->rx))
+	if (vn_lane_rx_release(&l->rx)) {
+		VN_CRASH_POINT("bell.space.before");
 		vn_bell_ring(l->bell_out);
+		VN_CRASH_POINT("bell.space.after");
+	}
 }

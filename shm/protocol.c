@@ -4,109 +4,158 @@
  *
  * Everything that can be said about a descriptor without knowing its connection is checked here, once, on a
  * private copy: so the code that acts on it only asks about positions and states.
+ *
+ * Most of it is "this is zero in a message of that kind": a mask as large as a descriptor, made of the table of
+ * kinds when this is compiled, so an honest message costs a few instructions; which field it was is asked only
+ * when there is one. What remains is where payload lies.
  */
 #include "shm/protocol.h"
 
-#include <stddef.h>
+/* One word each, so that the table can be read. */
+enum {
+	PAYLOAD = VN_MAY_PAYLOAD,
+	POS = VN_MAY_POS,
+	CONN = VN_MAY_CONN,
+	REPORT = VN_MAY_REPORT,
+	LISTENER = VN_MAY_LISTENER,
+	ATTEMPTS = VN_MAY_ATTEMPTS,
+	PEER = VN_MAY_PEER,
+	LACK = VN_MAY_LACK,
+	INLINE = VN_MAY_INLINE,
+	WORKER = VN_MAY_WORKER,
+};
 
-enum { PAYLOAD = 1, POS = 2, CONN = 4, REPORT = 8, ARG = 16, PEER = 32, WORKER = 64, MAYBE = 128 };
+#define UNLESS(fields, field, type) ((fields) & (field) ? (type)0 : (type) ~(type)0)
 
-typedef struct kind_shape {
-	const char *name;
-	uint8_t fields; /* what it may carry; the rest is zero */
-	uint8_t flags;  /* flags that it may have */
-} kind_shape;
+#define ZERO(may, may_flags)                                                                       \
+	{                                                                                          \
+		.flags = (uint8_t) ~(unsigned int)(may_flags),                                     \
+		.arg = UNLESS(may, ATTEMPTS | INLINE, uint16_t) &                                  \
+		       (uint16_t) ~((may)&LISTENER ? VN_MAX_LISTENER : 0),                         \
+		.len = UNLESS(may, PAYLOAD | INLINE, uint32_t),                                    \
+		.conn = UNLESS(may, CONN, uint32_t), .gen = UNLESS(may, CONN, uint32_t),           \
+		.pos = UNLESS(may, POS | INLINE, uint64_t),                                        \
+		.block = UNLESS(may, PAYLOAD | INLINE, uint32_t),                                  \
+		.offset = UNLESS(may, PAYLOAD | INLINE, uint32_t),                                 \
+		.report = UNLESS(may, REPORT | INLINE, uint64_t),                                  \
+		.peer = {                                                                          \
+			.family = UNLESS(may, PEER | INLINE, uint16_t),                            \
+			.port = UNLESS(may, PEER | INLINE, uint16_t),                              \
+			.scope = UNLESS(may, PEER | INLINE, uint32_t),                             \
+			.addr = {[0 ... 15] = UNLESS(may, PEER | INLINE, uint8_t)},                \
+		},                                                                                 \
+	}
 
-/* MAYBE: the payload may be missing. */
-static const kind_shape shapes[VN_N_KINDS] = {
-	[VN_KIND_NONE] = {"NONE", 0, 0},
-	[VN_KIND_OPEN] = {"OPEN", POS | CONN | REPORT | ARG | PEER, VN_RESUME},
-	[VN_KIND_DATA] = {"DATA", PAYLOAD | POS | CONN | REPORT | ARG | PEER, VN_OPEN | VN_RESUME},
-	[VN_KIND_SENT] = {"SENT", CONN | REPORT, VN_FINAL},
-	[VN_KIND_END] = {"END", POS | CONN | REPORT | ARG | PEER, VN_OPEN | VN_RESUME},
-	[VN_KIND_RESET] = {"RESET", CONN, 0},
-	[VN_KIND_REVOKED] = {"REVOKED", CONN | REPORT, VN_FINAL},
-	[VN_KIND_RELEASE] = {"RELEASE", CONN, 0},
-	[VN_KIND_FULL] = {"FULL", CONN, 0},
-	[VN_KIND_FINAL] = {"FINAL", CONN, 0},
-	[VN_KIND_LISTENING] = {"LISTENING", PAYLOAD | MAYBE | REPORT | ARG, 0},
-	[VN_KIND_DRAIN] = {"DRAIN", 0, 0},
-	[VN_KIND_STOP] = {"STOP", 0, 0},
-	[VN_KIND_PING] = {"PING", 0, 0},
-	[VN_KIND_SEND] = {"SEND", WORKER | PAYLOAD | POS | CONN | REPORT, VN_ACK | VN_COMMIT},
-	[VN_KIND_ACK] = {"ACK", WORKER | CONN | REPORT, VN_COMMIT},
-	[VN_KIND_SHUTDOWN] = {"SHUTDOWN", WORKER | POS | CONN, 0},
-	[VN_KIND_CLOSE] = {"CLOSE", WORKER | POS | CONN, VN_ABORT},
-	[VN_KIND_RELEASED] = {"RELEASED", WORKER | CONN | REPORT, 0},
-	[VN_KIND_NEED] = {"NEED", WORKER | CONN, 0},
-	[VN_KIND_NEED_INPUT] = {"NEED_INPUT", WORKER | CONN, 0},
-	[VN_KIND_LISTEN] = {"LISTEN", WORKER | PAYLOAD | ARG, VN_RESUME},
-	[VN_KIND_UNLISTEN] = {"UNLISTEN", WORKER | ARG, 0},
-	[VN_KIND_READY] = {"READY", WORKER, 0},
+#define KIND_MORE(kind, may, may_flags, more, more_flags)                                          \
+	[VN_KIND_##kind] = {                                                                       \
+		{ZERO(may, may_flags), ZERO((may) | (more), (may_flags) | (more_flags))}, #kind,   \
+		may}
+#define KIND(kind, may, may_flags) KIND_MORE(kind, may, may_flags, 0, 0)
+
+const vn_kind_shape vn_kind_shapes[VN_N_KINDS] = {
+	KIND(NONE, INLINE, 0),
+	KIND(OPEN, POS | CONN | REPORT | LISTENER | ATTEMPTS | PEER, VN_RESUME),
+	KIND_MORE(DATA, PAYLOAD | POS | CONN | REPORT | LISTENER | PEER, VN_OPEN | VN_RESUME,
+		ATTEMPTS, 0),
+	KIND(SENT, CONN | REPORT, VN_FINAL),
+	KIND_MORE(END, POS | CONN | REPORT | LISTENER | PEER, VN_OPEN | VN_RESUME, ATTEMPTS, 0),
+	KIND(RESET, CONN, 0),
+	KIND(REVOKED, CONN | REPORT, VN_FINAL),
+	KIND(RELEASE, CONN, 0),
+	KIND(FULL, CONN, 0),
+	KIND(FINAL, CONN, 0),
+	KIND(LISTENING, PAYLOAD | LACK | REPORT | LISTENER, 0),
+	KIND(DRAIN, 0, 0),
+	KIND(STOP, 0, 0),
+	KIND(PING, 0, 0),
+	KIND(RESTORE, INLINE | CONN, 0),
+	KIND_MORE(SEND, WORKER | PAYLOAD | POS | CONN, VN_ACK, REPORT, VN_COMMIT),
+	KIND(ACK, WORKER | CONN | REPORT, VN_COMMIT),
+	KIND(SHUTDOWN, WORKER | POS | CONN, 0),
+	KIND(CLOSE, WORKER | POS | CONN, VN_ABORT),
+	KIND(RELEASED, WORKER | CONN | REPORT, 0),
+	KIND(NEED, WORKER | CONN, 0),
+	KIND(NEED_INPUT, WORKER | CONN | REPORT, 0),
+	KIND(LISTEN, WORKER | PAYLOAD | LISTENER, VN_RESUME),
+	KIND(UNLISTEN, WORKER | LISTENER, 0),
+	KIND(READY, WORKER, 0),
+	KIND(STATE, WORKER | INLINE | CONN, 0),
 };
 
 static bool
-peer_is_zero(const vn_desc_peer *p)
+peer_set(const vn_desc_peer *p, const vn_desc_peer *zero)
 {
-	uint32_t any = p->family | p->port | p->scope;
+	uint32_t any =
+		(p->family & zero->family) | (p->port & zero->port) | (p->scope & zero->scope);
 
 	for (size_t i = 0; i < sizeof p->addr; i++)
-		any |= p->addr[i];
-	return any == 0;
+		any |= p->addr[i] & zero->addr[i];
+	return any;
 }
 
-/* Without VN_ACK the report of a SEND says nothing. */
-static bool
-report_allowed(const vn_desc *d, uint8_t fields)
+/* Which one it is. */
+static const char *
+name_set(const vn_desc *d, const vn_desc *zero)
 {
-	return (fields & REPORT) && (d->kind != VN_KIND_SEND || (d->flags & VN_ACK));
+	if (d->flags & zero->flags)
+		return "flags";
+	if ((d->conn & zero->conn) || (d->gen & zero->gen))
+		return "conn";
+	if (d->pos & zero->pos)
+		return "pos";
+	if (d->report & zero->report)
+		return "report";
+	if (d->arg & zero->arg)
+		return "arg";
+	if (peer_set(&d->peer, &zero->peer))
+		return "peer";
+	if (d->len & zero->len)
+		return "len";
+	return d->block & zero->block ? "block" : "offset";
+}
+
+/* All that is left to be checked of a descriptor that is its own payload. */
+static const char *
+inline_check(const vn_desc *d)
+{
+	if (d->len == 0 || d->len > VN_STATE_MAX)
+		return "len";
+	return d->arg >= vn_state_descs(d->len) ? "arg" : NULL;
 }
 
 static const char *
-payload_check(const vn_desc *d, uint8_t fields, uint32_t area_bytes)
+payload_check(const vn_desc *d, uint32_t may, uint32_t area_bytes)
 {
-	uint64_t start = (uint64_t)d->block * VN_GRANULE + d->offset;
-
-	if (!(fields & PAYLOAD) || (d->len == 0 && (fields & MAYBE)))
-		return d->len ? "len" : d->block ? "block" : d->offset ? "offset" : NULL;
+	if (d->len == 0 && (may & LACK))
+		return d->block ? "block" : d->offset ? "offset" : NULL;
 	if (d->len == 0 || d->len > VN_BLOCK_MAX)
 		return "len";
-	if (d->offset >= VN_BLOCK_MAX || d->len > VN_BLOCK_MAX - d->offset)
+	if (d->offset > VN_BLOCK_MAX - d->len)
 		return "offset";
-	if (start > area_bytes || d->len > area_bytes - start)
-		return "block";
-	return NULL;
+	return vn_desc_fits(d, area_bytes) ? NULL : "block";
 }
 
 const char *
-vn_desc_check(const vn_desc *d, bool from_worker, uint32_t area_bytes)
+vn_desc_fault(const vn_desc *d, bool from_worker, uint32_t area_bytes)
 {
-	const kind_shape *shape;
+	const vn_kind_shape *shape;
+	const vn_desc *zero;
 
 	if (d->kind == VN_KIND_NONE || d->kind >= VN_N_KINDS)
 		return "kind";
-	shape = &shapes[d->kind];
-	if (!!(shape->fields & WORKER) != from_worker)
+	shape = &vn_kind_shapes[d->kind];
+	if (!!(shape->may & WORKER) != from_worker)
 		return "kind";
-	if (d->flags & ~shape->flags)
-		return "flags";
-	if (d->kind == VN_KIND_SEND && (d->flags & (VN_ACK | VN_COMMIT)) == VN_COMMIT)
-		return "flags";
-	if (!(shape->fields & CONN) && (d->conn || d->gen))
-		return "conn";
-	if (!(shape->fields & POS) && d->pos)
-		return "pos";
-	if (!report_allowed(d, shape->fields) && d->report)
-		return "report";
-	if ((shape->fields & ARG) ? d->arg > VN_MAX_LISTENER : d->arg)
-		return "arg";
-	if (!(shape->fields & PEER) && !peer_is_zero(&d->peer))
-		return "peer";
-	return payload_check(d, shape->fields, area_bytes);
+	zero = &shape->zero[!!(d->flags & VN_STRONG)];
+	if (vn_desc_has(d, zero))
+		return name_set(d, zero);
+	if (shape->may & INLINE)
+		return inline_check(d);
+	return shape->may & PAYLOAD ? payload_check(d, shape->may, area_bytes) : NULL;
 }
 
 const char *
 vn_kind_name(uint8_t kind)
 {
-	return kind < VN_N_KINDS ? shapes[kind].name : "?";
+	return kind < VN_N_KINDS ? vn_kind_shapes[kind].name : "?";
 }

@@ -15,31 +15,40 @@
  *   END      the input's end of file, at pos           SHUTDOWN output ends, at pos
  *   RESET    the client reset it                       CLOSE    done with it; VN_ABORT: reset it
  *   OPEN     a connection of `arg`, a listener         NEED     a coroutine waits for window or blocks
- *   REVOKED  it is nobody's any more                   NEED_INPUT  a read waits with input un-acknowledged
- *   FULL     no more input fits before an ACK          RELEASED given back at `report`
- *   RELEASE  give it back at the next commit point
+ *   REVOKED  it is nobody's any more                   NEED_INPUT  a read waits with input un-acknowledged;
+ *   FULL     no more input fits before an ACK                   report = what it has received
+ *   RELEASE  give it back at the next commit point     RELEASED given back at `report`
  *   FINAL    every block is home, the generation dead
  *   LISTENING answer to LISTEN: report = errno, or      LISTEN   arg = listener, flags; payload = URL
  *            payload = the bound URL                    UNLISTEN arg = listener
  *   DRAIN    no new work; finish                        READY    the hub runs and has asked for its endpoints
  *   STOP     stop now
- *   PING     (taking it is the answer)
+ *   PING     (taking it is the answer)                 STATE    what a successor of the handler finds
+ *   RESTORE  what a predecessor of the handler left
  *
- * The flag VN_OPEN on DATA or END begins an attachment with it; `room` then holds the peer and report the
- * output position at which the worker starts. VN_FINAL on REVOKED or SENT saves a descriptor.
+ * The flag VN_OPEN on DATA or END begins an attachment with it; `peer` is then filled in, report is the output
+ * position at which the worker starts, and the upper half of arg says how many workers died with this input.
+ * VN_FINAL on REVOKED or SENT saves a descriptor.
+ *
+ * STATE and RESTORE carry their payload in themselves, VN_INLINE_BYTES in each; arg counts them and len is that of
+ * all. They are copied when they are taken. STATE counts when a COMMIT of the same connection follows; RESTORE
+ * comes just before the descriptor that opens the attachment.
  */
 #ifndef VN_SHM_PROTOCOL_H
 #define VN_SHM_PROTOCOL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-#define VN_PROTOCOL_VERSION 1u
+#define VN_PROTOCOL_VERSION 3u
 
 #define VN_GRANULE      256u   /* the unit in which blocks are numbered */
 #define VN_BLOCK_MAX    65536u /* the largest block */
 #define VN_NO_BLOCK     UINT32_MAX
-#define VN_MAX_LISTENER 255u /* listeners per worker */
+#define VN_MAX_LISTENER 255u  /* listeners per worker */
+#define VN_STATE_MAX    1024u /* bytes of state that a handler can leave to its successor */
+#define VN_INLINE_BYTES 48u   /* of it in one descriptor */
 
 typedef enum vn_kind {
 	VN_KIND_NONE,
@@ -57,6 +66,7 @@ typedef enum vn_kind {
 	VN_KIND_DRAIN,
 	VN_KIND_STOP,
 	VN_KIND_PING,
+	VN_KIND_RESTORE,
 	/* worker to broker */
 	VN_KIND_SEND,
 	VN_KIND_ACK,
@@ -68,6 +78,7 @@ typedef enum vn_kind {
 	VN_KIND_LISTEN,
 	VN_KIND_UNLISTEN,
 	VN_KIND_READY,
+	VN_KIND_STATE,
 	VN_N_KINDS
 } vn_kind;
 
@@ -91,16 +102,100 @@ typedef struct vn_desc_peer {
 typedef struct vn_desc {
 	uint8_t kind;
 	uint8_t flags;
-	uint16_t arg;    /* a listener */
-	uint32_t len;    /* bytes of payload */
-	uint32_t conn;   /* connection: index ... */
-	uint32_t gen;    /* ... and generation */
-	uint64_t pos;    /* position of the payload in its stream */
-	uint32_t block;  /* first granule of the block that holds the payload */
-	uint32_t offset; /* of the payload in the block */
-	uint64_t report; /* position in the other stream */
-	vn_desc_peer peer;
+	uint16_t arg;  /* a listener; with VN_OPEN also attempts << 8 */
+	uint32_t len;  /* bytes of payload */
+	uint32_t conn; /* connection: index ... */
+	uint32_t gen;  /* ... and generation */
+	union {
+		struct {
+			uint64_t pos;    /* position of the payload in its stream */
+			uint32_t block;  /* first granule of the block that holds the payload */
+			uint32_t offset; /* of the payload in the block */
+			uint64_t report; /* position in the other stream */
+			vn_desc_peer peer;
+		};
+		unsigned char bytes[VN_INLINE_BYTES]; /* STATE, RESTORE */
+	};
 } vn_desc;
+
+static inline uint16_t
+vn_desc_listener(const vn_desc *d)
+{
+	return d->arg & VN_MAX_LISTENER;
+}
+
+static inline unsigned int
+vn_desc_attempts(const vn_desc *d)
+{
+	return d->arg >> 8;
+}
+
+/* Descriptors that a state of that length takes. */
+static inline uint32_t
+vn_state_descs(uint32_t len)
+{
+	return (len + VN_INLINE_BYTES - 1) / VN_INLINE_BYTES;
+}
+
+/* Bytes of state that a checked descriptor carries. */
+static inline uint32_t
+vn_state_part(const vn_desc *d)
+{
+	uint32_t left = d->len - d->arg * VN_INLINE_BYTES;
+
+	return left < VN_INLINE_BYTES ? left : VN_INLINE_BYTES;
+}
+
+/* What a message may carry; everything else is zero. */
+enum {
+	VN_MAY_PAYLOAD = 1,
+	VN_MAY_POS = 2,
+	VN_MAY_CONN = 4,
+	VN_MAY_REPORT = 8,
+	VN_MAY_LISTENER = 16, /* arg is one */
+	VN_MAY_ATTEMPTS = 32, /* and says who died with this input */
+	VN_MAY_PEER = 64,
+	VN_MAY_LACK = 128,   /* the payload may be missing */
+	VN_MAY_INLINE = 256, /* the descriptor is the payload */
+	VN_MAY_WORKER = 512, /* it comes from a worker */
+};
+
+/* Flags with which a message may carry more: DATA and END have the one, SEND the other. */
+#define VN_STRONG (VN_OPEN | VN_ACK)
+
+/* A kind, as protocol.c has it in its table. */
+typedef struct vn_kind_shape {
+	vn_desc zero[2]; /* bits that are not set: without one of VN_STRONG, and with it */
+	const char *name;
+	uint32_t may;
+} __attribute__((aligned(64))) vn_kind_shape;
+
+extern const vn_kind_shape vn_kind_shapes[VN_N_KINDS] __attribute__((visibility("hidden")));
+
+/* Two words at once, which is what the processors have registers for. */
+typedef uint64_t vn_desc_words __attribute__((vector_size(16), aligned(8), may_alias));
+
+/* Has it any of those bits? */
+static inline bool
+vn_desc_has(const vn_desc *d, const vn_desc *bits)
+{
+	const vn_desc_words *w = (const void *)d, *b = (const void *)bits;
+	vn_desc_words any = (w[0] & b[0]) | (w[1] & b[1]) | (w[2] & b[2]) | (w[3] & b[3]);
+
+	return any[0] | any[1];
+}
+
+/* Does its payload lie in one block and in the area? None of these sums can overflow. */
+static inline bool
+vn_desc_fits(const vn_desc *d, uint32_t area_bytes)
+{
+	uint64_t end = (uint64_t)d->offset + d->len, start = (uint64_t)d->block * VN_GRANULE;
+
+	return d->len && end <= VN_BLOCK_MAX && start + end <= area_bytes;
+}
+
+/* vn_desc_check() of whatever is not seen to be right at once. */
+const char *vn_desc_fault(const vn_desc *d, bool from_worker, uint32_t area_bytes);
 
 /**
  * What is wrong with a descriptor as such, whatever the state of its connection: a kind that this side
@@ -111,7 +206,18 @@ typedef struct vn_desc {
  *
  * Return: NULL, or the name of the first bad field.
  */
-const char *vn_desc_check(const vn_desc *d, bool from_worker, uint32_t area_bytes);
+static inline const char *
+vn_desc_check(const vn_desc *d, bool from_worker, uint32_t area_bytes)
+{
+	const vn_kind_shape *shape = &vn_kind_shapes[d->kind < VN_N_KINDS ? d->kind : VN_KIND_NONE];
+	uint32_t may = shape->may;
+
+	if (!!(may & VN_MAY_WORKER) == from_worker && !(may & VN_MAY_INLINE) &&
+		!vn_desc_has(d, &shape->zero[!!(d->flags & VN_STRONG)]) &&
+		(!(may & VN_MAY_PAYLOAD) || vn_desc_fits(d, area_bytes)))
+		return NULL;
+	return vn_desc_fault(d, from_worker, area_bytes);
+}
 
 /* "SEND", for people; "?" for what is no kind. */
 const char *vn_kind_name(uint8_t kind);

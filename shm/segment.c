@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shm/crash.h"
 #include "shm/layout.h"
 #include "shm/sync.h"
 
@@ -28,15 +29,6 @@
 #define COMMIT_BYTES    (1u << 20)
 #define SEALS_OF_SIZE   (F_SEAL_SHRINK | F_SEAL_GROW)
 #define SEALS_OF_WRITER (F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)
-
-/* Where the area begins, which is where the slots end. */
-static size_t
-geometry_area(const vn_geometry *g)
-{
-	size_t end = offsetof(vn_segment_layout, slots) + (size_t)g->n_slots * sizeof(vn_desc);
-
-	return (end + PAGE_BYTES - 1) & ~(size_t)(PAGE_BYTES - 1);
-}
 
 /**
  * vn_geometry_valid() - can a segment have these sizes?
@@ -55,7 +47,7 @@ vn_geometry_valid(const vn_geometry *g)
 size_t
 vn_geometry_size(const vn_geometry *g)
 {
-	return geometry_area(g) + g->area_bytes;
+	return vn_geometry_area(g) + g->area_bytes;
 }
 
 static int
@@ -99,11 +91,12 @@ vn_segment_create(vn_segment *s, const char *name, const vn_geometry *g, uint32_
 	*s = (vn_segment){.fd = memfd_open(full_name), .geometry = *g, .size = vn_geometry_size(g)};
 	if (s->fd < 0 || ftruncate(s->fd, (off_t)s->size) < 0 ||
 		fcntl(s->fd, F_ADD_SEALS, SEALS_OF_SIZE) < 0 ||
-		memfd_commit(s->fd, geometry_area(g) + COMMIT_BYTES) < 0) {
+		memfd_commit(s->fd, vn_geometry_area(g) + COMMIT_BYTES) < 0) {
 		err = -errno;
 		vn_segment_deinit(s);
 		return err;
 	}
+	VN_CRASH_POINT("broker.create.after");
 	return 0;
 }
 
@@ -135,7 +128,7 @@ vn_segment_adopt(vn_segment *s, int fd, const vn_geometry *g)
 static void
 segment_prefault(const vn_segment *s)
 {
-	size_t end = geometry_area(&s->geometry);
+	size_t end = vn_geometry_area(&s->geometry);
 
 	if (madvise(s->base, end, s->writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ) == 0)
 		return;
@@ -156,8 +149,10 @@ int
 vn_segment_map(vn_segment *s, bool writable)
 {
 	int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ, err;
-	void *base = mmap(NULL, s->size, protection, MAP_SHARED, s->fd, 0);
+	void *base;
 
+	VN_CRASH_POINT("segment.map.before");
+	base = mmap(NULL, s->size, protection, MAP_SHARED, s->fd, 0);
 	if (base == MAP_FAILED)
 		return -errno;
 	if (madvise(base, s->size, MADV_DONTFORK) < 0 ||
@@ -169,6 +164,7 @@ vn_segment_map(vn_segment *s, bool writable)
 	s->base = base;
 	s->writable = writable;
 	segment_prefault(s);
+	VN_CRASH_POINT("segment.map.after");
 	return 0;
 }
 
@@ -187,6 +183,7 @@ vn_segment_claim(vn_segment *s, uint32_t incarnation)
 
 	if (!s->base || !s->writable)
 		return -EPERM;
+	VN_CRASH_POINT("segment.claim.before");
 	layout->header = (vn_segment_header){
 		.magic = VN_SEGMENT_MAGIC,
 		.version = VN_LAYOUT_VERSION,
@@ -194,10 +191,12 @@ vn_segment_claim(vn_segment *s, uint32_t incarnation)
 		.n_slots = s->geometry.n_slots,
 		.area_bytes = s->geometry.area_bytes,
 	};
+	VN_CRASH_POINT("segment.claim.half");
 	vn_sync_publish(&layout->tail, VN_CURSOR_START);
 	vn_sync_publish(&layout->space_ev, VN_CURSOR_START);
 	vn_sync_publish(&layout->head, VN_CURSOR_START);
 	vn_sync_publish(&layout->ev, VN_CURSOR_START);
+	VN_CRASH_POINT("segment.claim.after");
 	return 0;
 }
 
@@ -212,7 +211,12 @@ vn_segment_claim(vn_segment *s, uint32_t incarnation)
 int
 vn_segment_seal(vn_segment *s)
 {
-	return fcntl(s->fd, F_ADD_SEALS, SEALS_OF_WRITER) < 0 ? -errno : 0;
+	int err;
+
+	VN_CRASH_POINT("broker.seal.before");
+	err = fcntl(s->fd, F_ADD_SEALS, SEALS_OF_WRITER) < 0 ? -errno : 0;
+	VN_CRASH_POINT("broker.seal.after");
+	return err;
 }
 
 /**
@@ -242,34 +246,11 @@ vn_segment_check(const vn_segment *s, uint32_t incarnation)
 void
 vn_segment_deinit(vn_segment *s)
 {
-	if (s->base)
+	if (s->base) {
+		VN_CRASH_UNMAP(s->base, s->size);
 		munmap(s->base, s->size);
+	}
 	if (s->size && s->fd >= 0)
 		close(s->fd);
 	*s = (vn_segment){.fd = -1};
-}
-
-void *
-vn_area_at(const vn_segment *s, uint32_t block, uint32_t offset)
-{
-	return s->base + geometry_area(&s->geometry) + (size_t)block * VN_GRANULE + offset;
-}
-
-/**
- * vn_area_read() - copy payload out of a segment
- * @len: checked with @block and @offset against the area
- */
-void
-vn_area_read(const vn_segment *s, uint32_t block, uint32_t offset, void *to, uint32_t len)
-{
-	memcpy(to, vn_area_at(s, block, offset), len);
-}
-
-/**
- * vn_area_write() - copy payload into a block of one's own segment
- */
-void
-vn_area_write(const vn_segment *s, uint32_t block, uint32_t offset, const void *from, uint32_t len)
-{
-	memcpy(vn_area_at(s, block, offset), from, len);
 }

@@ -13,6 +13,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+
+#include "shm/crash.h"
+#include "shm/protocol.h"
+
+#define VN_SEGMENT_SLOTS 8192u /* where the slots begin: layout.h */
 
 typedef struct vn_geometry {
 	uint32_t n_slots;    /* a power of two, 64 to 4096 */
@@ -38,14 +44,39 @@ int vn_segment_seal(vn_segment *s);
 int vn_segment_check(const vn_segment *s, uint32_t incarnation);
 void vn_segment_deinit(vn_segment *s);
 
+/* Where the area begins, which is where the slots end: they are whole pages. */
+static inline size_t
+vn_geometry_area(const vn_geometry *g)
+{
+	return VN_SEGMENT_SLOTS + (size_t)g->n_slots * sizeof(vn_desc);
+}
+
 /**
  * Where the payload of a checked descriptor lies, for system calls and views; never dereferenced outside of shm/.
  * @block and @offset were checked against the area (vn_desc_check()) or come from our own allocator.
  */
-void *vn_area_at(const vn_segment *s, uint32_t block, uint32_t offset);
+static inline void *
+vn_area_at(const vn_segment *s, uint32_t block, uint32_t offset)
+{
+	return s->base + vn_geometry_area(&s->geometry) + (size_t)block * VN_GRANULE + offset;
+}
 
-void vn_area_read(const vn_segment *s, uint32_t block, uint32_t offset, void *to, uint32_t len);
-void vn_area_write(
-	const vn_segment *s, uint32_t block, uint32_t offset, const void *from, uint32_t len);
+/* Copies payload out of a segment; `len` was checked with block and offset against the area. */
+static inline void
+vn_area_read(const vn_segment *s, uint32_t block, uint32_t offset, void *to, uint32_t len)
+{
+	VN_CRASH_POINT("block.read.before");
+	memcpy(to, vn_area_at(s, block, offset), len);
+	VN_CRASH_POINT("block.read.after");
+}
+
+/* Copies payload into a block of one's own segment. */
+static inline void
+vn_area_write(const vn_segment *s, uint32_t block, uint32_t offset, const void *from, uint32_t len)
+{
+	VN_CRASH_POINT("block.write.before");
+	memcpy(vn_area_at(s, block, offset), from, len);
+	VN_CRASH_POINT("block.write.after");
+}
 
 #endif

@@ -7,6 +7,9 @@
  * which the bell protocol needs at four points (lane.h): "store mine, then look at yours" must not be
  * reordered, and on x86-64 only a locked instruction keeps it.
  *
+ * Two more order nothing: vn_sync_hint() stores, vn_sync_fetch() asks for a line that is about to be read, so that
+ * it is on its way together with another one.
+ *
  * Normal builds use Concurrency Kit. ThreadSanitizer does not see into inline assembly, so its builds use the
  * compiler's atomics, which mean the same.
  */
@@ -16,6 +19,13 @@
 #include <stdint.h>
 
 #include <ck_pr.h>
+
+/* A hint: the line of `at` will be read soon. */
+static inline void
+vn_sync_fetch(const void *at)
+{
+	__builtin_prefetch(at);
+}
 
 #if defined(__SANITIZE_THREAD__)
 #define VN_SYNC_COMPILER 1

@@ -21,6 +21,7 @@ Not shown: more than two processes (bell_producers.py), a peer that lies (tests/
     take       vn_lane_rx_take()                          reads tail and slots
     C3 C4      vn_lane_rx_release()                       writes head, reads space_ev
     S1 S2      vn_lane_rx_arm()                           writes ev, reads tail
+    still      brokered_arm(): ev says what it would say again, so it is not written
     disarm     vn_lane_rx_disarm(), a store like any      writes ev
     ring       vn_bell_ring() in vn_link_flush() and vn_link_release(); the store buffer is empty
                then, as in front of epoll_wait(), since the kernel takes locks
@@ -125,6 +126,8 @@ def consumer(s, rules):
             raise Wrong("an honest tail looks like a lie")
         if n == 0:
             yield s._replace(c_buffer=buffer + ((EV, cursor(s.got)),), consumer="S2")
+            if not buffer and load(s, buffer, EV) == cursor(s.got):
+                yield s._replace(consumer="sleep")
         elif "order" in rules:
             yield s._replace(consumer="read", seen=n)
         else:  # mutant: the whole batch is given back, then read

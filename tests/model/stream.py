@@ -22,8 +22,8 @@ never starts inside a request; received >= delivered >= acked >= committed.
     send        sendmsg() out of the worker's lane; `sent`
     handle      vn_read(), vn_hold(), vn_write() in the worker
     publish     vn_lane_tx_flush(), between two runs of coroutines
-    give up     RELEASE and the worker's RELEASED at a commit point
-    settle      after waitid(): vn_intake_drain(), withdraw, decide (CONNECTIONS.md section 3)
+    give up     vn_dispatch_release() in the broker, and the worker's RELEASED at a commit point
+    settle      vn_settle_worker() after waitid(): vn_intake_drain(), withdraw(), decide()
 
 A rule is one line of the design; the model without it must fail:
 

@@ -129,7 +129,8 @@ START_TEST(each_class_can_have_the_whole_area)
 			for (unsigned int other = 0; other < VN_N_CLASSES; other++)
 				ck_assert_uint_eq(vn_block_alloc(b, other), VN_NO_BLOCK);
 			for (uint32_t i = 0; i < n; i++)
-				vn_block_free(b, blocks[i]);
+				suite_assert(
+					vn_block_free(b, blocks[i]) == vn_block_class_bytes(c));
 		}
 	free(blocks);
 	vn_blocks_free(b);

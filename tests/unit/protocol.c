@@ -10,7 +10,7 @@
 
 #define AREA (1u << 20)
 
-enum { PAYLOAD = 1, POS = 2, CONN = 4, REPORT = 8, ARG = 16, PEER = 32 };
+enum { PAYLOAD = 1, POS = 2, CONN = 4, REPORT = 8, ARG = 16, PEER = 32, INSIDE = 64 };
 
 typedef struct expectation {
 	const char *name;
@@ -35,16 +35,18 @@ static const expectation expected[VN_N_KINDS] = {
 	[VN_KIND_DRAIN] = {"DRAIN", 0, 0, false},
 	[VN_KIND_STOP] = {"STOP", 0, 0, false},
 	[VN_KIND_PING] = {"PING", 0, 0, false},
+	[VN_KIND_RESTORE] = {"RESTORE", INSIDE | CONN | ARG, 0, false},
 	[VN_KIND_SEND] = {"SEND", PAYLOAD | POS | CONN | REPORT, VN_ACK | VN_COMMIT, true},
 	[VN_KIND_ACK] = {"ACK", CONN | REPORT, VN_COMMIT, true},
 	[VN_KIND_SHUTDOWN] = {"SHUTDOWN", POS | CONN, 0, true},
 	[VN_KIND_CLOSE] = {"CLOSE", POS | CONN, VN_ABORT, true},
 	[VN_KIND_RELEASED] = {"RELEASED", CONN | REPORT, 0, true},
 	[VN_KIND_NEED] = {"NEED", CONN, 0, true},
-	[VN_KIND_NEED_INPUT] = {"NEED_INPUT", CONN, 0, true},
+	[VN_KIND_NEED_INPUT] = {"NEED_INPUT", CONN | REPORT, 0, true},
 	[VN_KIND_LISTEN] = {"LISTEN", PAYLOAD | ARG, VN_RESUME, true},
 	[VN_KIND_UNLISTEN] = {"UNLISTEN", ARG, 0, true},
 	[VN_KIND_READY] = {"READY", 0, 0, true},
+	[VN_KIND_STATE] = {"STATE", INSIDE | CONN | ARG, 0, true},
 };
 
 /* A message of that kind with everything in it that it may carry. */
@@ -54,6 +56,14 @@ full_desc(uint8_t kind)
 	const expectation *e = &expected[kind];
 	vn_desc d = {.kind = kind, .flags = e->flags};
 
+	if (e->fields & INSIDE) { /* the last part of a state */
+		memset(&d, 0xff, sizeof d);
+		d.kind = kind;
+		d.flags = 0;
+		d.arg = 21;
+		d.len = 1024;
+		return d;
+	}
 	if (e->fields & PAYLOAD) {
 		d.len = 300;
 		d.block = 8;
@@ -105,7 +115,7 @@ START_TEST(optional_fields_may_be_zero)
 	for (uint8_t kind = 1; kind < VN_N_KINDS; kind++) {
 		vn_desc d = {.kind = kind};
 
-		if ((expected[kind].fields & PAYLOAD) && kind != VN_KIND_LISTENING)
+		if ((expected[kind].fields & (PAYLOAD | INSIDE)) && kind != VN_KIND_LISTENING)
 			d.len = 1;
 		ck_assert_ptr_null(check_desc(&d));
 	}
@@ -183,6 +193,8 @@ START_TEST(any_bit_of_a_field_that_a_kind_lacks_is_refused)
 	for (uint8_t kind = 1; kind < VN_N_KINDS; kind++) {
 		unsigned int fields = expected[kind].fields;
 
+		if (fields & INSIDE)
+			continue;
 		if (!(fields & CONN)) {
 			LIE(kind, conn, "conn");
 			LIE(kind, gen, "conn");
@@ -209,12 +221,51 @@ START_TEST(a_listener_is_one_of_255)
 	for (uint8_t kind = 1; kind < VN_N_KINDS; kind++) {
 		vn_desc d = full_desc(kind);
 
-		if (!(expected[kind].fields & ARG))
+		if (!(expected[kind].fields & ARG) || expected[kind].fields & INSIDE)
 			continue;
 		d.arg = VN_MAX_LISTENER + 1;
+		if (kind == VN_KIND_OPEN || d.flags & VN_OPEN) { /* and who died with this input */
+			ck_assert_ptr_null(check_desc(&d));
+			ck_assert_uint_eq(vn_desc_listener(&d), 0);
+			ck_assert_uint_eq(vn_desc_attempts(&d), 1);
+			d.flags &= (uint8_t)~VN_OPEN;
+		}
+		if (kind == VN_KIND_OPEN)
+			continue;
 		expect_bad(&d, "arg");
 		d.arg = UINT16_MAX;
 		expect_bad(&d, "arg");
+	}
+}
+END_TEST
+
+START_TEST(a_state_has_as_many_parts_as_it_needs)
+{
+	static const struct {
+		uint32_t len;
+		uint16_t part;
+		uint32_t carried; /* 0: is none */
+	} parts[] = {{1, 0, 1}, {48, 0, 48}, {48, 1, 0}, {49, 0, 48}, {49, 1, 1}, {49, 2, 0},
+		{1024, 20, 48}, {1024, 21, 16}, {1024, 22, 0}, {1024, UINT16_MAX, 0}};
+
+	for (size_t i = 0; i < SUITE_COUNT(parts); i++) {
+		vn_desc d = full_desc(VN_KIND_STATE);
+
+		d.len = parts[i].len;
+		d.arg = parts[i].part;
+		if (!parts[i].carried) {
+			expect_bad(&d, "arg");
+			continue;
+		}
+		ck_assert_ptr_null(check_desc(&d));
+		ck_assert_uint_eq(vn_state_part(&d), parts[i].carried);
+	}
+	for (uint32_t i = 0; i < 3; i++) {
+		vn_desc d = full_desc(VN_KIND_RESTORE);
+
+		d.len = (const uint32_t[]){0, 1025, UINT32_MAX}[i];
+		d.arg = 0;
+		expect_bad(&d, "len");
 	}
 }
 END_TEST
@@ -224,7 +275,7 @@ START_TEST(payload_must_not_be_missing)
 	for (uint8_t kind = 1; kind < VN_N_KINDS; kind++) {
 		vn_desc d = full_desc(kind);
 
-		if (!(expected[kind].fields & PAYLOAD))
+		if (!(expected[kind].fields & PAYLOAD) || expected[kind].fields & INSIDE)
 			continue;
 		d.len = 0;
 		expect_bad(&d, kind == VN_KIND_LISTENING ? "block" : "len");
@@ -331,6 +382,7 @@ main(void)
 		a_send_commits_only_what_it_acknowledges,
 		any_bit_of_a_field_that_a_kind_lacks_is_refused,
 		a_listener_is_one_of_255,
+		a_state_has_as_many_parts_as_it_needs,
 		payload_must_not_be_missing,
 		payload_lies_inside_of_the_area,
 		random_bytes_never_pass_with_a_place_outside,
