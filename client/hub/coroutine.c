@@ -14,6 +14,7 @@
 #include <errno.h>
 
 #include "client/hub/log.h"
+#include "client/hub/place.h"
 #include "client/hub/schedule.h"
 
 #define REFUSED_MANY 1000000u
@@ -72,10 +73,10 @@ vn_wait_refuse(vn_hub *h, vn_clause *clauses, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
 		clause_unlink(&clauses[i]);
-	if (h->stopping && ++h->n_refused % REFUSED_MANY == 0)
+	if (vn_co_must_end(h->current) && ++h->n_refused % REFUSED_MANY == 0)
 		vn_log(h, LOG_WARNING,
-			"coroutine %llu still waits although the hub is stopping: it must return "
-			"on -ECANCELED",
+			"coroutine %llu still waits although it is cancelled or the hub is "
+			"stopping: it must return on -ECANCELED",
 			(unsigned long long)h->current->id);
 	return vn_yield(h) < 0 ? -ECANCELED : -ETIMEDOUT;
 }
@@ -96,6 +97,28 @@ int
 vn_wait(vn_hub *h, vn_clause *clauses, uint32_t n, vn_time until)
 {
 	return wait_for(h, clauses, n, until);
+}
+
+/**
+ * vn_wait_shielded() - park the current coroutine although it is cancelled or out of time
+ * @h:       hub
+ * @clauses: each stands in the queue of what it waits for
+ * @n:       how many, 0 or more
+ *
+ * Return: as vn_wait(), but not -ETIMEDOUT; -ECANCELED for a cancel that came meanwhile, or the hub is stopping.
+ */
+int
+vn_wait_shielded(vn_hub *h, vn_clause *clauses, uint32_t n)
+{
+	vn_co *co = h->current;
+	vn_time deadline = co->deadline;
+	int rc;
+
+	co->deadline = VN_NEVER;
+	rc = vn_wait(h, clauses, n, VN_NEVER);
+	if (co->deadline != VN_CO_CANCELLED)
+		co->deadline = deadline;
+	return rc;
 }
 
 /**
@@ -133,7 +156,8 @@ vn_wake_now(vn_clause *c, int result)
  *
  * It is no wait: a deadline does not matter to it.
  *
- * Return: 0, or -ECANCELED when the hub is stopping (the others have run all the same).
+ * Return: 0, or -ECANCELED when the hub is stopping or the coroutine's group was cancelled (the others have run
+ * all the same).
  */
 int
 vn_yield(vn_hub *h)
@@ -145,7 +169,7 @@ vn_yield(vn_hub *h)
 	to = vn_ready_next(h);
 	if (to != h->current)
 		vn_co_switch(h, to);
-	return h->stopping ? -ECANCELED : 0;
+	return __builtin_expect(vn_co_must_end(h->current), 0) ? -ECANCELED : 0;
 }
 
 /**
@@ -194,16 +218,64 @@ co_unlink(vn_co *co)
 		co->all_next->all_link = co->all_link;
 }
 
+/**
+ * vn_co_part() - let somebody know when a coroutine returns
+ * @co: has begun to run; for the main stack it never happens
+ * @p:  linked to nobody; stays until then, or until it is unlinked
+ *
+ * Those who came last are told first.
+ */
+void
+vn_co_part(vn_co *co, vn_parting *p)
+{
+	p->next = co->partings;
+	p->link = &co->partings;
+	if (p->next)
+		p->next->link = &p->next;
+	co->partings = p;
+}
+
+/**
+ * vn_parting_unlink() - nobody wants to know any more
+ * @p: linked or not
+ */
+void
+vn_parting_unlink(vn_parting *p)
+{
+	if (!p->link)
+		return;
+	*p->link = p->next;
+	if (p->next)
+		p->next->link = p->link;
+	p->link = NULL;
+}
+
+static __attribute__((noinline)) void
+co_part(vn_co *co)
+{
+	while (co->partings) {
+		vn_parting *p = co->partings;
+
+		vn_parting_unlink(p);
+		p->returned(p);
+	}
+}
+
 /* Runs the coroutine and never returns: a dead one switches away for good. */
 static __attribute__((noreturn)) void
 co_run(vn_co *co)
 {
 	vn_hub *h = co->hub;
 	vn_co *to;
+	void *arg;
 
 	if (h->dead)
 		vn_co_bury(h);
-	co->fn(h, co->arg);
+	arg = co->arg;
+	co->partings = NULL;
+	co->fn(h, arg);
+	if (__builtin_expect(co->partings != NULL, 0))
+		co_part(co);
 	co_unlink(co);
 	h->n_coroutines--;
 	h->dead = co;
@@ -236,6 +308,46 @@ vn_co_bury(vn_hub *h)
 	vn_stack_put(h->stacks, co + 1);
 }
 
+/* NULL without memory. */
+static inline __attribute__((always_inline)) vn_co *
+co_make(vn_hub *h, vn_fn *fn, void *arg, size_t room)
+{
+	vn_co *co = vn_stack_get(h->stacks);
+	char *bottom;
+
+	if (!co)
+		return NULL;
+	bottom = vn_stack_bottom(co);
+	h->n_spawned++;
+	vn_co_init(--co, h, fn, arg);
+	vn_fiber_init(&co->fiber, bottom, (size_t)((char *)co - bottom));
+	co->context =
+		make_fcontext((char *)co - room, (size_t)((char *)co - room - bottom), co_entry);
+	vn_co_link(co);
+	h->n_coroutines++;
+	vn_ready_push(h, co);
+	vn_place_note(h, co, co->id);
+	return co;
+}
+
+/**
+ * vn_co_new() - make a coroutine, ready to run, with somebody's record on its stack
+ * @h:    hub
+ * @fn:   what it runs
+ * @arg:  its argument
+ * @room: bytes just below the vn_co that the coroutine does not touch; a multiple of 16
+ *
+ * Return: the coroutine; NULL with errno ENOMEM, or ECANCELED when the hub is stopping.
+ */
+vn_co *
+vn_co_new(vn_hub *h, vn_fn *fn, void *arg, size_t room)
+{
+	if (!h->stopping)
+		return co_make(h, fn, arg, room);
+	errno = ECANCELED;
+	return NULL;
+}
+
 /**
  * vn_co_spawn() - make a coroutine, ready to run
  * @h:   hub
@@ -249,23 +361,9 @@ vn_co_bury(vn_hub *h)
 int
 vn_co_spawn(vn_hub *h, vn_fn *fn, void *arg)
 {
-	vn_co *co;
-	char *bottom;
-
 	if (h->stopping)
 		return -ECANCELED;
-	co = vn_stack_get(h->stacks);
-	if (!co)
-		return -ENOMEM;
-	bottom = vn_stack_bottom(co);
-	h->n_spawned++;
-	vn_co_init(--co, h, fn, arg);
-	vn_fiber_init(&co->fiber, bottom, (size_t)((char *)co - bottom));
-	co->context = make_fcontext(co, (size_t)((char *)co - bottom), co_entry);
-	vn_co_link(co);
-	h->n_coroutines++;
-	vn_ready_push(h, co);
-	return 0;
+	return co_make(h, fn, arg, 0) ? 0 : -ENOMEM;
 }
 
 /**
@@ -276,8 +374,7 @@ vn_co_spawn(vn_hub *h, vn_fn *fn, void *arg)
  *
  * Return: 0, -ENOMEM, or -ECANCELED when the hub is stopping.
  */
-int
-vn_spawn(vn_hub *h, vn_fn *f, void *arg)
+int(vn_spawn)(vn_hub *h, vn_fn *f, void *arg)
 {
 	return vn_co_spawn(h, f, arg);
 }

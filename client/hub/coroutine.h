@@ -33,9 +33,15 @@ struct vn_clause {
 	vn_clause *next, *prev;
 	vn_waitq *queue; /* NULL while it stands in none */
 	vn_co *co;
-	void *item; /* for the thing that is waited for */
-	size_t size;
-	int result; /* what the decider gave */
+	void *end, *item; /* for the thing that is waited for */
+	int result;       /* what the decider gave; before that, the thing's as well */
+};
+
+/* What is to be done when a coroutine returns; embedded in its owner. */
+typedef struct vn_parting vn_parting;
+struct vn_parting {
+	vn_parting *next, **link;        /* link is NULL while nobody's return is waited for */
+	void (*returned)(vn_parting *p); /* unlinked by then */
 };
 
 /* Two cache lines: what a switch needs is in the first. */
@@ -45,18 +51,30 @@ struct vn_co {
 	vn_hub *hub;
 	vn_clause *clauses; /* while it waits */
 	uint32_t n_clauses;
-	int decided; /* index of the clause, or the negative errno that ended the wait */
-	vn_time deadline;
-	bool waiting;                /* parked, and not decided */
-	bool timed;                  /* its timer is armed */
-	int selected;                /* result of the last vn_select() */
+	int decided;      /* index of the clause, or the negative errno that ended the wait */
+	vn_time deadline; /* VN_CO_CANCELLED: its waits are refused */
+	bool waiting;     /* parked, and not decided */
+	bool timed;       /* its timer is armed */
+	int selected;     /* result of the last vn_select() */
 	vn_co *all_next, **all_link; /* all coroutines of the hub */
 	vn_timer timer;
 	vn_fn *fn; /* NULL: the main stack or the loop */
-	void *arg;
+	union {
+		void *arg;            /* until it runs */
+		vn_parting *partings; /* from then on */
+	};
 	uint64_t id;
 	vn_fiber fiber; /* the sanitizers'; nothing in a plain build */
 };
+
+/*
+ * A deadline so long ago that waits are refused where those of any other deadline that has passed are: that a
+ * coroutine can be cancelled costs its waits nothing.
+ */
+#define VN_CO_CANCELLED INT64_MIN
+
+void vn_co_part(vn_co *co, vn_parting *p); /* linked to nobody; co has begun to run */
+void vn_parting_unlink(vn_parting *p);     /* linked or not */
 
 void vn_waitq_push(vn_waitq *q, vn_clause *c); /* c->co is set by vn_wait() */
 void vn_clause_unlink(vn_clause *c);           /* in a queue or not */

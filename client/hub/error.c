@@ -15,7 +15,7 @@ static const struct {
 	{EPIPE, "closed by the other end"},
 	{EOWNERDEAD, "the other end died without closing"},
 	{ETIMEDOUT, "the deadline passed"},
-	{ECANCELED, "the hub is stopping"},
+	{ECANCELED, "cancelled, or the hub is stopping"},
 	{ESTALE, "the connection lives on elsewhere"},
 	{ECONNRESET, "reset by the client"},
 	{EDEADLK, "nothing left in this hub can end the wait"},
@@ -23,7 +23,10 @@ static const struct {
 	{ENOMEM, "out of memory"},
 	{EBADF, "there is no such end (NULL)"},
 	{EMSGSIZE, "the delimiter is not within the limit"},
-	{EPERM, "not allowed here"},
+	{ENOBUFS, "too slow: it was disconnected when it had no room left"},
+	{EALREADY, "it has happened already"},
+	{EEXIST, "it is watched already"},
+	{EPERM, "not allowed here, or for such a file"},
 	{EAGAIN, "it would have to wait"},
 };
 

@@ -26,8 +26,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "client/hub/later.h"
+#include "client/hub/alarm.h"
 #include "client/hub/overflow.h"
+#include "client/hub/place.h"
 #include "client/hub/schedule.h"
 #include "client/hub/watched.h"
 
@@ -117,6 +118,8 @@ turn(vn_hub *h)
 	bool busy = vn_hooks_turn(h);
 
 	h->n_turns++;
+	if (h->has_alarms_to_do)
+		vn_alarms_turn(h);
 	if (!h->ready_first && !busy)
 		rest(h);
 	else if (!h->ready_first || h->budget <= 0)
@@ -222,17 +225,37 @@ pipe_signal_ignore(void)
 	sigaction(SIGPIPE, &action, NULL);
 }
 
+static void
+owned_free(vn_owned **list)
+{
+	while (*list) {
+		vn_owned *o = *list;
+
+		vn_hub_disown(o);
+		o->free(o);
+	}
+}
+
+/**
+ * vn_hub_tell() - tell the witnesses that the hub ends
+ * @h: hub; no coroutine is left
+ *
+ * vn_hub_close() does; whoever frees something before that which witnesses may still want to use, calls it first.
+ */
+void
+vn_hub_tell(vn_hub *h)
+{
+	owned_free(&h->witnesses);
+}
+
 static vn_hub *
 hub_free(vn_hub *h)
 {
 	int error = errno;
 
-	while (h->owned) {
-		vn_owned *o = h->owned;
-
-		vn_hub_disown(o);
-		o->free(o);
-	}
+	vn_hub_tell(h);
+	owned_free(&h->owned);
+	vn_places_free(h);
 	vn_overflow_close(h->overflow);
 	loop_close(h);
 	vn_wheel_free(h->wheel);
@@ -261,6 +284,7 @@ vn_hub_open(const vn_sys *sys)
 		return NULL;
 	h->sys = sys;
 	h->now = sys->now(sys);
+	vn_stamp_init(&h->stamp, sys);
 	h->budget = VN_TURN;
 	h->main = calloc(1, sizeof *h->main);
 	h->wheel = vn_wheel_new(h->now);
@@ -273,7 +297,7 @@ vn_hub_open(const vn_sys *sys)
 	vn_fiber_init(&h->main->fiber, NULL, 0);
 	vn_co_link(h->main);
 	h->current = h->main;
-	vn_spin_init(&h->spin, vn_spin_processors());
+	vn_spin_open(&h->spin);
 	pipe_signal_ignore();
 	return h;
 }
@@ -295,6 +319,7 @@ vn_hub_close(vn_hub *h)
 	if (!h)
 		return NULL;
 	assert(h->current == h->main && !h->advancing);
+	vn_places_tell(h);
 	vn_stop(h);
 	while (h->n_coroutines > 0)
 		vn_yield(h);
@@ -313,7 +338,7 @@ void
 vn_stop(vn_hub *h)
 {
 	h->stopping = true;
-	vn_later_cancel_all(h);
+	vn_alarms_stop(h);
 	for (vn_co *co = h->all; co; co = co->all_next)
 		vn_co_cancel(co, -ECANCELED);
 }
@@ -349,6 +374,17 @@ vn_hub_unhook(vn_hub *h, vn_hook *k)
 		}
 }
 
+static void
+owned_push(vn_owned **list, vn_owned *o, void (*free)(vn_owned *o))
+{
+	o->free = free;
+	o->next = *list;
+	o->link = list;
+	if (o->next)
+		o->next->link = &o->next;
+	*list = o;
+}
+
 /**
  * vn_hub_own() - let vn_hub_close() free something
  * @h:    hub
@@ -358,22 +394,33 @@ vn_hub_unhook(vn_hub *h, vn_hook *k)
 void
 vn_hub_own(vn_hub *h, vn_owned *o, void (*free)(vn_owned *o))
 {
-	o->free = free;
-	o->next = h->owned;
-	o->link = &h->owned;
-	if (o->next)
-		o->next->link = &o->next;
-	h->owned = o;
+	owned_push(&h->owned, o, free);
+	vn_place_note(h, o, 0);
 }
 
 /**
- * vn_hub_disown() - its owner frees it
- * @o: owned
+ * vn_hub_witness() - be told that the hub ends, before anything that it owns is freed
+ * @h:    hub
+ * @o:    in no list
+ * @tell: called when no coroutine is left; @o is in no list by then
+ */
+void
+vn_hub_witness(vn_hub *h, vn_owned *o, void (*tell)(vn_owned *o))
+{
+	owned_push(&h->witnesses, o, tell);
+}
+
+/**
+ * vn_hub_disown() - its owner frees it, or has lost interest
+ * @o: owned, a witness, or neither any more
  */
 void
 vn_hub_disown(vn_owned *o)
 {
+	if (!o->link)
+		return;
 	*o->link = o->next;
 	if (o->next)
 		o->next->link = o->link;
+	o->link = NULL;
 }

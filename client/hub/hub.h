@@ -29,6 +29,7 @@
 #include "client/hub/poller.h"
 #include "client/hub/spin.h"
 #include "client/hub/stack.h"
+#include "client/hub/stamp.h"
 #include "client/hub/sys.h"
 #include "client/hub/timer.h"
 
@@ -58,8 +59,10 @@ struct vn_hub {
 	int budget;
 	bool stopping; /* every wait returns -ECANCELED */
 	bool paused;
+	bool has_alarms_to_do;
 	bool advancing; /* inside the loop's callbacks: there is no current coroutine that could wait */
 	vn_time now;
+	vn_stamp stamp;
 	vn_co *loop, *main;
 	vn_wheel *wheel;
 	vn_poller *poller;
@@ -70,9 +73,15 @@ struct vn_hub {
 	uint32_t n_coroutines;
 	uint32_t n_sources;
 	uint64_t n_spawned, n_turns;
-	struct vn_net *net;     /* NULL in the broker */
-	struct vn_later *later; /* vn_spawn_later() that have not run */
+	struct vn_net *net;       /* NULL in the broker */
+	struct vn_alarms *alarms; /* what is to be spawned later; NULL until there was any */
+	vn_pool *files;           /* client/os's, for regular files; NULL until there was any */
 	vn_owned *owned;
+	vn_owned *witnesses; /* see vn_hub_witness() */
+	uint64_t random;     /* state of vn_select_random(); 0: not used yet */
+	const char *here;    /* where the next thing is made, with VN_DEBUG; else NULL */
+	int here_line;
+	struct vn_places *places; /* where things were made; NULL without VN_DEBUG */
 	vn_spin spin;
 	struct vn_overflow *overflow;
 	void *loop_stack;
@@ -93,6 +102,11 @@ vn_hub *vn_hub_close(vn_hub *h); /* stops, waits until all coroutines are gone, 
  * coroutine's own deadline holds as well.
  */
 int vn_wait(vn_hub *h, vn_clause *clauses, uint32_t n, vn_time until);
+/*
+ * The same for what must be waited for: neither a deadline nor an earlier cancel matters. A cancel that comes
+ * meanwhile ends it with -ECANCELED as usual, and can be waited through by waiting again.
+ */
+int vn_wait_shielded(vn_hub *h, vn_clause *clauses, uint32_t n);
 /* Decides a wait: the coroutine becomes ready (at the tail) and will find `result`. */
 void vn_wake(vn_clause *c, int result);
 /* The same, and switches straight into it; the caller goes to the ready tail. Not from the loop's callbacks. */
@@ -103,6 +117,9 @@ vn_time vn_hub_after(vn_hub *h, vn_time delay); /* counts from the clock, not fr
 void vn_hub_hook(vn_hub *h, vn_hook *k);
 void vn_hub_unhook(vn_hub *h, vn_hook *k);
 void vn_hub_own(vn_hub *h, vn_owned *o, void (*free)(vn_owned *o));
+/* Told that the hub ends while all that it owns is still there. Told or not, vn_hub_disown() ends it. */
+void vn_hub_witness(vn_hub *h, vn_owned *o, void (*tell)(vn_owned *o));
+void vn_hub_tell(vn_hub *h);
 void vn_hub_disown(vn_owned *o);
 
 /* The running coroutine's next wait hands over to the hooks before anybody else runs. */

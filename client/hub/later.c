@@ -1,106 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Later - what has to do with time: sleeping, deadlines, and coroutines that are spawned later
+ * Later - what has to do with time: sleeping, and deadlines
  *
  * A delay counts from the clock, not from vn_now(), which may lie a long run behind.
  */
-#include "client/hub/later.h"
-
 #include <errno.h>
-#include <stdlib.h>
 
 #include "client/hub/hub.h"
-#include "client/hub/log.h"
-
-typedef struct vn_later vn_later;
-struct vn_later {
-	vn_timer timer;
-	vn_later *next, **link;
-	vn_hub *hub;
-	vn_fn *fn;
-	void *arg;
-};
-
-static void
-later_free(vn_later *l)
-{
-	vn_wheel_disarm(l->hub->wheel, &l->timer);
-	*l->link = l->next;
-	if (l->next)
-		l->next->link = l->link;
-	free(l);
-}
-
-static void
-later_fire(vn_timer *t)
-{
-	vn_later *l = (vn_later *)((char *)t - offsetof(vn_later, timer));
-	int rc = vn_co_spawn(l->hub, l->fn, l->arg);
-
-	if (rc < 0)
-		vn_log(l->hub, LOG_ERR, "cannot run what was to be spawned later: %s",
-			vn_strerror(rc));
-	later_free(l);
-}
-
-/**
- * vn_later_cancel_all() - forget what was to be spawned later
- * @h: hub
- */
-void
-vn_later_cancel_all(vn_hub *h)
-{
-	while (h->later)
-		later_free(h->later);
-}
 
 /**
  * vn_hub_after() - the instant that is `delay` away
  * @h:     hub
  * @delay: nanoseconds
  *
- * Return: an instant; VN_NEVER if it is too far away to be one.
+ * Return: an instant, VN_STAMP_LATE too late at most; VN_NEVER if it is too far away to be one.
  */
 vn_time
 vn_hub_after(vn_hub *h, vn_time delay)
 {
-	vn_time at;
+	vn_time now = vn_stamp_now(&h->stamp, h->sys, h->now), at;
 
-	return __builtin_add_overflow(h->sys->now(h->sys), delay, &at) ? VN_NEVER : at;
-}
-
-/**
- * vn_spawn_later() - make a coroutine that runs after a delay
- * @h:     hub
- * @delay: nanoseconds
- * @f:     what it runs
- * @arg:   its argument
- *
- * When the hub is stopped first, it never runs.
- *
- * Return: 0, -ENOMEM, or -ECANCELED when the hub is stopping.
- */
-int
-vn_spawn_later(vn_hub *h, vn_time delay, vn_fn *f, void *arg)
-{
-	vn_later *l;
-
-	if (h->stopping)
-		return -ECANCELED;
-	l = calloc(1, sizeof *l);
-	if (!l)
-		return -ENOMEM;
-	l->hub = h;
-	l->fn = f;
-	l->arg = arg;
-	l->timer.fire = later_fire;
-	l->next = h->later;
-	l->link = &h->later;
-	if (l->next)
-		l->next->link = &l->next;
-	h->later = l;
-	vn_wheel_arm(h->wheel, &l->timer, vn_hub_after(h, delay));
-	return 0;
+	return __builtin_add_overflow(now, delay, &at) ? VN_NEVER : at;
 }
 
 /**
@@ -113,14 +33,15 @@ vn_spawn_later(vn_hub *h, vn_time delay, vn_fn *f, void *arg)
 int
 vn_sleep(vn_hub *h, vn_time delay)
 {
-	vn_time until;
+	vn_time until,
+		deadline = h->current->deadline; /* a cancel may change it before this one runs */
 	int rc;
 
 	if (delay <= 0)
 		return vn_yield(h);
 	until = vn_hub_after(h, delay);
 	rc = vn_wait(h, NULL, 0, until);
-	return rc == -ETIMEDOUT && until <= h->current->deadline ? 0 : rc;
+	return rc == -ETIMEDOUT && until <= deadline ? 0 : rc;
 }
 
 /**
@@ -140,6 +61,8 @@ vn_now(vn_hub *h)
  * @h:  hub
  * @at: instant, or VN_NEVER
  *
+ * One that is cancelled stays so.
+ *
  * Return: what it was before.
  */
 vn_time
@@ -147,6 +70,22 @@ vn_deadline(vn_hub *h, vn_time at)
 {
 	vn_time before = h->current->deadline;
 
-	h->current->deadline = at;
+	if (before != VN_CO_CANCELLED)
+		h->current->deadline = at > VN_CO_CANCELLED ? at : VN_CO_CANCELLED + 1;
 	return before;
+}
+
+/**
+ * vn_timeout() - bring the deadline forward, never back
+ * @h:     hub
+ * @delay: nanoseconds from now
+ *
+ * Return: what it was before, for vn_deadline().
+ */
+vn_time
+vn_timeout(vn_hub *h, vn_time delay)
+{
+	vn_time before = h->current->deadline, at = vn_hub_after(h, delay);
+
+	return vn_deadline(h, at < before ? at : before);
 }

@@ -19,10 +19,19 @@
 void vn_co_bury(vn_hub *h);
 /* Ends the wait of one who waits, and makes it ready. */
 void vn_co_cancel(vn_co *co, int error);
+/* Makes one that is ready, with room for somebody's record just below its own; NULL with errno. */
+vn_co *vn_co_new(vn_hub *h, vn_fn *fn, void *arg, size_t room);
 void vn_co_init(vn_co *co, vn_hub *h, vn_fn *fn, void *arg);
 void vn_co_link(vn_co *co);
 int vn_wait_refuse(vn_hub *h, vn_clause *clauses, uint32_t n);
 bool vn_hooks_turn(vn_hub *h);
+
+/* Are all its waits refused? */
+static inline bool
+vn_co_must_end(const vn_co *co)
+{
+	return co->hub->stopping || co->deadline == VN_CO_CANCELLED;
+}
 
 static inline void
 vn_ready_push(vn_hub *h, vn_co *co)
@@ -91,17 +100,27 @@ vn_co_switch(vn_hub *h, vn_co *to)
 		vn_co_bury(h);
 }
 
+/* vn_waitq_push(), for one that knows its queue and has NULL for neighbours. Mostly it will have none. */
+static inline void
+waitq_push_new(vn_waitq *q, vn_clause *c)
+{
+	vn_clause *last = q->last;
+
+	q->last = c;
+	if (__builtin_expect(!last, 1)) {
+		q->first = c;
+		return;
+	}
+	c->prev = last;
+	last->next = c;
+}
+
 static inline void
 waitq_push(vn_waitq *q, vn_clause *c)
 {
 	c->queue = q;
-	c->next = NULL;
-	c->prev = q->last;
-	if (q->last)
-		q->last->next = c;
-	else
-		q->first = c;
-	q->last = c;
+	c->next = c->prev = NULL;
+	waitq_push_new(q, c);
 }
 
 static inline void
@@ -111,6 +130,11 @@ clause_unlink(vn_clause *c)
 
 	if (!q)
 		return;
+	c->queue = NULL;
+	if (__builtin_expect(!c->prev && !c->next, 1)) {
+		q->first = q->last = NULL;
+		return;
+	}
 	if (c->prev)
 		c->prev->next = c->next;
 	else
@@ -119,7 +143,6 @@ clause_unlink(vn_clause *c)
 		c->next->prev = c->prev;
 	else
 		q->last = c->prev;
-	c->queue = NULL;
 }
 
 /* Ends a wait; the one place that does. */
@@ -137,9 +160,9 @@ vn_co_decide(vn_co *co, int decided)
 	co->waiting = false;
 }
 
-/* vn_wait() */
+/* vn_wait(), when each clause knows its coroutine */
 static inline __attribute__((always_inline)) int
-wait_for(vn_hub *h, vn_clause *clauses, uint32_t n, vn_time until)
+wait_known(vn_hub *h, vn_clause *clauses, uint32_t n, vn_time until)
 {
 	vn_co *co = h->current;
 
@@ -148,8 +171,6 @@ wait_for(vn_hub *h, vn_clause *clauses, uint32_t n, vn_time until)
 		until = co->deadline;
 	if (__builtin_expect(h->stopping || until <= h->now, 0))
 		return vn_wait_refuse(h, clauses, n);
-	for (uint32_t i = 0; i < n; i++)
-		clauses[i].co = co;
 	co->clauses = clauses;
 	co->n_clauses = n;
 	co->waiting = true;
@@ -159,6 +180,15 @@ wait_for(vn_hub *h, vn_clause *clauses, uint32_t n, vn_time until)
 	}
 	vn_co_switch(h, vn_ready_next(h));
 	return co->decided;
+}
+
+/* vn_wait() */
+static inline __attribute__((always_inline)) int
+wait_for(vn_hub *h, vn_clause *clauses, uint32_t n, vn_time until)
+{
+	for (uint32_t i = 0; i < n; i++)
+		clauses[i].co = h->current;
+	return wait_known(h, clauses, n, until);
 }
 
 /* vn_wake_now() */

@@ -96,6 +96,21 @@ vn_spin_init(vn_spin *s, double n_processors)
 	s->n_preempted = s->limit ? preempted() : 0;
 }
 
+/**
+ * vn_spin_open() - vn_spin_init(), with the processors that this process may use
+ * @s: to initialise
+ *
+ * A quota only takes away, and to find it is a third of what a new hub costs: nobody asks for it where there are
+ * none to spare.
+ */
+void
+vn_spin_open(vn_spin *s)
+{
+	double n = affinity_processors();
+
+	vn_spin_init(s, n > PROCESSORS ? vn_spin_processors() : n);
+}
+
 static void
 spin_missed(vn_spin *s)
 {

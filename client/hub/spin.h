@@ -21,6 +21,7 @@ typedef struct vn_spin {
 
 double vn_spin_processors(void); /* that this process may use; a cgroup's quota counts */
 void vn_spin_init(vn_spin *s, double n_processors);
+void vn_spin_open(vn_spin *s);           /* with as many as there are */
 bool vn_spin_run(vn_spin *s, vn_hub *h); /* true if a hook was busy or made somebody ready */
 void vn_spin_learn(vn_spin *s, vn_time slept);
 

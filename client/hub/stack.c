@@ -40,12 +40,25 @@ struct vn_stacks {
 	void *warm[WARM];
 	uint32_t n_cold, n_made, n_open, n_max;
 	uint32_t cold_from; /* no word below this one has a bit */
-	uint64_t *cold;     /* by number of the stack: room for all, touched as far as it is used */
+	uint64_t *
+		cold; /* by number of the stack; behind the last one, touched as far as it is used */
 	char *arena;
 	size_t page, stride;
 	bool light_guards;
 	unsigned int *valgrind_ids; /* only under valgrind */
 };
+
+static size_t
+stacks_bytes(const vn_stacks *s)
+{
+	return s->n_max * s->stride;
+}
+
+static size_t
+cold_bytes(const vn_stacks *s)
+{
+	return s->n_max / 64 * sizeof *s->cold;
+}
 
 static bool
 arena_reserve(vn_stacks *s)
@@ -56,7 +69,7 @@ arena_reserve(vn_stacks *s)
 	s->n_max = RUNNING_ON_VALGRIND ? STACKS_WATCHED : STACKS_MAX;
 #endif
 	for (; s->n_max >= STEP; s->n_max /= 2) {
-		s->arena = mmap(NULL, s->n_max * s->stride, PROT_NONE,
+		s->arena = mmap(NULL, stacks_bytes(s) + cold_bytes(s), PROT_NONE,
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
 		if (s->arena != MAP_FAILED)
 			return true;
@@ -82,15 +95,17 @@ vn_stacks_new(void)
 	s->page = (size_t)sysconf(_SC_PAGESIZE);
 	s->stride = VN_STACK_BYTES + s->page;
 	s->light_guards = true;
-	s->cold = calloc(STACKS_MAX / 64, sizeof *s->cold);
-	if (!s->cold || !arena_reserve(s))
+	if (!arena_reserve(s))
+		return vn_stacks_free(s);
+	s->cold = (void *)(s->arena + stacks_bytes(s));
+	if (mprotect(s->cold, cold_bytes(s), PROT_READ | PROT_WRITE) < 0)
 		return vn_stacks_free(s);
 	if (RUNNING_ON_VALGRIND) {
 		s->valgrind_ids = calloc(s->n_max, sizeof *s->valgrind_ids);
 		if (!s->valgrind_ids)
 			return vn_stacks_free(s);
 	}
-	madvise(s->arena, s->n_max * s->stride, MADV_NOHUGEPAGE);
+	madvise(s->arena, stacks_bytes(s), MADV_NOHUGEPAGE);
 	return s;
 }
 
@@ -109,9 +124,8 @@ vn_stacks_free(vn_stacks *s)
 		for (uint32_t i = 0; i < s->n_made; i++)
 			VALGRIND_STACK_DEREGISTER(s->valgrind_ids[i]);
 	if (s->arena)
-		munmap(s->arena, s->n_max * s->stride);
+		munmap(s->arena, stacks_bytes(s) + cold_bytes(s));
 	free(s->valgrind_ids);
-	free(s->cold);
 	free(s);
 	return NULL;
 }

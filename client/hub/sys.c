@@ -5,7 +5,9 @@
 #include "client/hub/sys.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,6 +16,8 @@
 
 #define NS_PER_SEC 1000000000
 #define NS_PER_MS  1000000
+
+#define CLOCK_SOURCE "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 
 static int64_t
 linux_now(const vn_sys *sys)
@@ -24,6 +28,38 @@ linux_now(const vn_sys *sys)
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (int64_t)t.tv_sec * NS_PER_SEC + t.tv_nsec;
 }
+
+#if defined(__x86_64__)
+
+/* Does the clock itself count what linux_stamp() reads? */
+static bool
+linux_has_stamp(const vn_sys *sys)
+{
+	char name[8];
+	int fd = open(CLOCK_SOURCE, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	(void)sys;
+	if (fd < 0)
+		return false;
+	n = read(fd, name, sizeof name);
+	close(fd);
+	return n == 4 && !memcmp(name, "tsc\n", 4);
+}
+
+static uint64_t
+linux_stamp(const vn_sys *sys)
+{
+	(void)sys;
+	return __builtin_ia32_rdtsc();
+}
+
+#else
+
+#define linux_has_stamp NULL
+#define linux_stamp     NULL
+
+#endif
 
 /* For kernels before 5.11, and for filters that do not know the newer call. */
 static int
@@ -102,6 +138,8 @@ linux_kill(const vn_sys *sys, int pidfd, int signal)
 
 const vn_sys vn_sys_linux = {
 	.now = linux_now,
+	.has_stamp = linux_has_stamp,
+	.stamp = linux_stamp,
 	.wait = linux_wait,
 	.recv = linux_recv,
 	.sendmsg = linux_sendmsg,

@@ -9,6 +9,7 @@
 #ifndef VN_HUB_SYS_H
 #define VN_HUB_SYS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/epoll.h>
@@ -20,6 +21,9 @@ typedef struct vn_sys vn_sys;
 struct vn_sys {
 	void *world;                       /* the table's own */
 	int64_t (*now)(const vn_sys *sys); /* CLOCK_MONOTONIC, nanoseconds */
+	/* Optional: a count that goes on with `now`, see stamp.h. Where a test makes up `now`, it has none, or its own. */
+	bool (*has_stamp)(const vn_sys *sys);
+	uint64_t (*stamp)(const vn_sys *sys);
 	/* timeout_ns: negative waits for ever */
 	int (*wait)(const vn_sys *sys, int epoll_fd, struct epoll_event *events, int max,
 		int64_t timeout_ns);

@@ -7,29 +7,85 @@
  * before everything at the next, and the first bit that is set in the lowest level with any names the slot
  * that is due first. When the wheel reaches a slot of a higher level its timers move down.
  *
- * A slot is a list with the newest first; it is turned round when it is emptied, so timers of one tick fire in
- * the order in which they were armed. What is due is collected first and fires then, so a timer that arms
- * itself again for an instant that has passed waits for the next call and cannot keep the wheel for itself.
+ * A slot is four rings, the oldest timer first; a timer's ring is named by the last two bits of its tick. So
+ * the timers of one tick stand in one ring at every level, and fire in the order in which they were armed;
+ * and a slot of a higher level, whose timers lie all over the memory, moves down four at a time: a walk along
+ * one ring would wait for the memory at each of them. When a slot moves down all levels below it are empty, so
+ * appending keeps the order. The head of a ring is set up
+ * when a timer comes into it; `used` tells whether there is one.
+ *
+ * What is due is collected first and fires then, so a timer that arms itself again for an instant that has
+ * passed waits for the next call and cannot keep the wheel for itself.
  */
 #include "client/hub/timer.h"
 
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define TICK_BITS  16
 #define TICK_NS    ((vn_time)1 << TICK_BITS)
 #define LEVEL_BITS 6
 #define LEVELS     8
 #define SLOTS      64
+#define RINGS      4
+#define CACHE_LINE 64
 #define LOOK       16 /* timers of a slot that vn_wheel_next() looks at, to be exact */
 
+/* Head of a ring: the first fields of a timer, and used as one. */
+typedef struct ring {
+	vn_timer *next, *link;
+} ring;
+
 struct vn_wheel {
+	ring slots[LEVELS * SLOTS][RINGS]; /* first, so that a slot is one cache line */
+	ring due;
 	uint64_t tick;
-	uint64_t used[LEVELS]; /* a bit per slot */
-	vn_timer *slots[LEVELS * SLOTS];
-	vn_timer *due;
+	unsigned int levels;          /* a bit per level: is there any timer? */
+	uint64_t used[LEVELS][RINGS]; /* a bit per slot: is there a timer in this ring of it? */
 };
+
+_Static_assert(offsetof(ring, link) == offsetof(vn_timer, link), "a head begins as a timer does");
+
+static inline vn_timer *
+ring_head(ring *r)
+{
+	return (vn_timer *)(void *)r;
+}
+
+static inline void
+ring_init(ring *r)
+{
+	r->next = r->link = ring_head(r);
+}
+
+static inline bool
+ring_empty(ring *r)
+{
+	return r->next == ring_head(r);
+}
+
+static inline void
+ring_append(ring *r, vn_timer *t)
+{
+	vn_timer *last = r->link;
+
+	t->next = ring_head(r);
+	t->link = last;
+	last->next = t;
+	r->link = t;
+}
+
+/* Moves all of a ring, which is not empty, to the end of another. */
+static void
+ring_splice(ring *to, ring *from)
+{
+	from->next->link = to->link;
+	from->link->next = ring_head(to);
+	to->link->next = from->next;
+	to->link = from->link;
+}
 
 /* The first tick that is not before the instant. */
 static uint64_t
@@ -43,28 +99,26 @@ tick_after(vn_time at)
 }
 
 static void
-list_push(vn_timer **head, vn_timer *t)
-{
-	t->next = *head;
-	t->link = head;
-	if (t->next)
-		t->next->link = &t->next;
-	*head = t;
-}
-
-static void
 slot_push(vn_wheel *w, vn_timer *t, uint64_t tick)
 {
-	uint64_t differs;
+	uint64_t differs, bit, *used;
 	unsigned int level, slot;
+	ring *r;
 
 	if (tick < w->tick)
 		tick = w->tick;
 	differs = tick ^ w->tick;
 	level = differs ? (63 - (unsigned int)__builtin_clzll(differs)) / LEVEL_BITS : 0;
 	slot = (tick >> (level * LEVEL_BITS)) % SLOTS;
-	w->used[level] |= (uint64_t)1 << slot;
-	list_push(&w->slots[level * SLOTS + slot], t);
+	r = &w->slots[level * SLOTS + slot][tick % RINGS];
+	used = &w->used[level][tick % RINGS];
+	bit = (uint64_t)1 << slot;
+	if (!(*used & bit)) {
+		*used |= bit;
+		w->levels |= 1u << level;
+		ring_init(r);
+	}
+	ring_append(r, t);
 }
 
 /**
@@ -76,10 +130,15 @@ slot_push(vn_wheel *w, vn_timer *t, uint64_t tick)
 vn_wheel *
 vn_wheel_new(vn_time now)
 {
-	vn_wheel *w = calloc(1, sizeof *w);
+	vn_wheel *w =
+		aligned_alloc(CACHE_LINE, (sizeof *w + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
 
-	if (w)
-		w->tick = (uint64_t)now >> TICK_BITS;
+	if (!w)
+		return NULL;
+	w->tick = (uint64_t)now >> TICK_BITS;
+	w->levels = 0;
+	memset(w->used, 0, sizeof w->used);
+	ring_init(&w->due);
 	return w;
 }
 
@@ -111,6 +170,26 @@ vn_wheel_arm(vn_wheel *w, vn_timer *t, vn_time at)
 	slot_push(w, t, tick_after(at));
 }
 
+/* A bit for each slot of a level that has any timer. */
+static inline uint64_t
+level_used(const vn_wheel *w, size_t level)
+{
+	const uint64_t *used = w->used[level];
+
+	return used[0] | used[1] | used[2] | used[3];
+}
+
+_Static_assert(RINGS == 4, "level_used() names each");
+
+/* There is no timer in a ring any more. */
+static void
+ring_unuse(vn_wheel *w, size_t level, size_t slot, size_t number)
+{
+	w->used[level][number] &= ~((uint64_t)1 << slot);
+	if (!level_used(w, level))
+		w->levels &= ~(1u << level);
+}
+
 /**
  * vn_wheel_disarm() - let a timer not fire
  * @w: wheel
@@ -119,83 +198,87 @@ vn_wheel_arm(vn_wheel *w, vn_timer *t, vn_time at)
 void
 vn_wheel_disarm(vn_wheel *w, vn_timer *t)
 {
-	vn_timer **link = t->link;
+	vn_timer *before = t->link, *after = t->next;
 	size_t index;
 
-	if (!link)
+	if (!before)
 		return;
-	*link = t->next;
+	before->next = after;
+	after->link = before;
 	t->link = NULL;
-	if (t->next) {
-		t->next->link = link;
+	if (before != after)
 		return;
-	}
-	/* the last of its list: if it was the first as well, the slot is empty now */
-	index = ((uintptr_t)link - (uintptr_t)w->slots) / sizeof *link;
-	if (index < LEVELS * SLOTS)
-		w->used[index / SLOTS] &= ~((uint64_t)1 << index % SLOTS);
-}
-
-/* Takes all timers out of a slot, the oldest first. */
-static vn_timer *
-slot_take(vn_wheel *w, unsigned int level, unsigned int slot)
-{
-	vn_timer *t = w->slots[level * SLOTS + slot], *next, *oldest = NULL;
-
-	w->slots[level * SLOTS + slot] = NULL;
-	w->used[level] &= ~((uint64_t)1 << slot);
-	for (; t; t = next) {
-		next = t->next;
-		t->next = oldest;
-		oldest = t;
-	}
-	return oldest;
+	/* the head is left: of a slot's ring, or of those that are due */
+	index = ((uintptr_t)after - (uintptr_t)w->slots) / sizeof(ring);
+	if (index < LEVELS * SLOTS * RINGS)
+		ring_unuse(w, index / RINGS / SLOTS, index / RINGS % SLOTS, index % RINGS);
 }
 
 /* The lowest level with any timer, or LEVELS; which of its slots comes first, and at which tick it begins. */
 static unsigned int
 slot_first(const vn_wheel *w, unsigned int *slot, uint64_t *tick)
 {
-	for (unsigned int level = 0; level < LEVELS; level++) {
-		unsigned int bits = level * LEVEL_BITS;
+	unsigned int level, bits;
 
-		if (!w->used[level])
-			continue;
-		*slot = (unsigned int)__builtin_ctzll(w->used[level]);
-		*tick = (w->tick >> bits >> LEVEL_BITS << LEVEL_BITS | *slot) << bits;
-		return level;
-	}
-	return LEVELS;
+	if (!w->levels)
+		return LEVELS;
+	level = (unsigned int)__builtin_ctz(w->levels);
+	bits = level * LEVEL_BITS;
+	*slot = (unsigned int)__builtin_ctzll(level_used(w, level));
+	*tick = (w->tick >> bits >> LEVEL_BITS << LEVEL_BITS | *slot) << bits;
+	return level;
 }
 
-/* Appends the timers of a slot to the due ones; returns where the next ones go. */
-static vn_timer **
-due_append(vn_timer **tail, vn_timer *t)
+/* A ring of a slot, which is no longer in use; NULL if it was not. */
+static ring *
+slot_take(vn_wheel *w, unsigned int level, unsigned int slot, unsigned int number)
 {
-	for (*tail = t; *tail; tail = &(*tail)->next)
-		(*tail)->link = tail;
-	return tail;
+	if (!(w->used[level][number] >> slot & 1))
+		return NULL;
+	ring_unuse(w, level, slot, number);
+	return &w->slots[level * SLOTS + slot][number];
+}
+
+/* Moves the timers of a slot to lower levels, one of each ring in turn. */
+static void
+slot_lower(vn_wheel *w, unsigned int level, unsigned int slot)
+{
+	struct {
+		vn_timer *next, *head;
+	} walks[RINGS];
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < RINGS; i++) {
+		ring *r = slot_take(w, level, slot, i);
+
+		if (!r)
+			continue;
+		walks[n].next = r->next;
+		walks[n++].head = ring_head(r);
+	}
+	while (n > 0)
+		for (unsigned int i = 0; i < n; i++) {
+			vn_timer *t = walks[i].next;
+
+			walks[i].next = t->next;
+			if (t->next == walks[i].head)
+				walks[i] = walks[--n];
+			slot_push(w, t, tick_after(t->at));
+		}
 }
 
 static void
 collect(vn_wheel *w, uint64_t until)
 {
-	vn_timer **tail = &w->due;
 	unsigned int level, slot;
 	uint64_t tick;
 
 	while ((level = slot_first(w, &slot, &tick)) < LEVELS && tick <= until) {
-		vn_timer *t = slot_take(w, level, slot), *next;
-
 		w->tick = tick;
-		if (level == 0) {
-			tail = due_append(tail, t);
-			continue;
-		}
-		for (; t; t = next) {
-			next = t->next;
-			slot_push(w, t, tick_after(t->at));
-		}
+		if (level == 0)
+			ring_splice(&w->due, slot_take(w, level, slot, tick % RINGS));
+		else
+			slot_lower(w, level, slot);
 	}
 	w->tick = until;
 }
@@ -213,8 +296,8 @@ vn_wheel_advance(vn_wheel *w, vn_time now)
 	uint64_t until = (uint64_t)now >> TICK_BITS;
 
 	collect(w, until > w->tick ? until : w->tick);
-	while (w->due) {
-		vn_timer *t = w->due;
+	while (!ring_empty(&w->due)) {
+		vn_timer *t = w->due.next;
 
 		vn_wheel_disarm(w, t);
 		t->fire(t);
@@ -234,19 +317,26 @@ vn_wheel_next(const vn_wheel *w)
 {
 	uint64_t tick = 0, first = UINT64_MAX;
 	unsigned int level, slot, n = 0;
-	const vn_timer *t;
 
 	level = slot_first(w, &slot, &tick);
 	if (level == LEVELS)
 		return VN_NEVER;
 	if (level == 0)
 		return (vn_time)(tick << TICK_BITS);
-	for (t = w->slots[level * SLOTS + slot]; t && n < LOOK; t = t->next, n++) {
-		uint64_t at = tick_after(t->at);
+	for (int i = 0; i < RINGS; i++) {
+		const ring *r = &w->slots[level * SLOTS + slot][i];
 
-		first = at < first ? at : first;
+		if (!(w->used[level][i] >> slot & 1))
+			continue;
+		for (const vn_timer *t = r->next; (const void *)t != r; t = t->next) {
+			uint64_t at = tick_after(t->at);
+
+			if (n++ == LOOK)
+				return (vn_time)(tick << TICK_BITS);
+			first = at < first ? at : first;
+		}
 	}
-	return (vn_time)((t ? tick : first) << TICK_BITS);
+	return (vn_time)(first << TICK_BITS);
 }
 
 /**
@@ -256,8 +346,5 @@ vn_wheel_next(const vn_wheel *w)
 bool
 vn_wheel_empty(const vn_wheel *w)
 {
-	for (unsigned int level = 0; level < LEVELS; level++)
-		if (w->used[level])
-			return false;
-	return true;
+	return !w->levels;
 }

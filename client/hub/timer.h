@@ -16,7 +16,8 @@ typedef struct vn_timer vn_timer;
 typedef struct vn_wheel vn_wheel;
 
 struct vn_timer {
-	vn_timer *next, **link; /* in its slot; link is NULL while it is not armed */
+	vn_timer *next,
+		*link; /* after and before it in its slot; link is NULL while it is not armed */
 	vn_time at;
 	void (*fire)(vn_timer *t); /* disarmed by then; may arm it again, or free it */
 };

@@ -1,45 +1,81 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * End - sending, receiving and closing, whatever the end is
+ * End - sending and receiving, whatever the end is
  */
 #include "client/message/end.h"
 
-#include <errno.h>
+#define ERROR_MAX 4095 /* the kernel's, too */
+
+/**
+ * vn_end_wake() - end all waits in a queue, or those on behalf of one end
+ * @q:      those who wait
+ * @end:    put into clause->end by who waits; NULL: whatever the end
+ * @result: what they get
+ */
+void
+vn_end_wake(vn_waitq *q, const void *end, int result)
+{
+	vn_clause *c = q->first;
+
+	while (c) {
+		if (end && c->end != end) {
+			c = c->next;
+			continue;
+		}
+		vn_wake(c, result);
+		c = q->first; /* more than one may have left */
+	}
+}
+
+/**
+ * vn_error_is_item() - may it be sent in place of an item?
+ * @error: what vn_send_error() was given
+ */
+bool
+vn_error_is_item(int error)
+{
+	return error < 0 && error >= -ERROR_MAX && error != -EAGAIN;
+}
+
+/**
+ * vn_error_is_end() - does what a receiver got mean that nothing more will come?
+ * @error: negative
+ */
+bool
+vn_error_is_end(int error)
+{
+	return error == -EPIPE || error == -EOWNERDEAD || error == -ECANCELED || error == -ENOBUFS;
+}
 
 static int
-end_wait(vn_hub *h, vn_waitq *q, bool one, void *item, size_t size)
+end_wait(vn_hub *h, vn_waitq *q, bool one, vn_clause *clause)
 {
-	vn_clause clause;
 	int rc;
 
-	if (one && q->first)
+	if (q->first && one && vn_end_stands(q, clause->end))
 		return -EBUSY;
-	clause.item = item;
-	clause.size = size;
-	vn_waitq_push(q, &clause);
-	rc = vn_wait(h, &clause, 1, VN_NEVER);
-	return rc < 0 ? rc : clause.result;
+	vn_waitq_push(q, clause);
+	rc = vn_wait(h, clause, 1, VN_NEVER);
+	return rc < 0 ? rc : clause->result;
 }
 
 /* Ends without a short cut. Out of line, so that those with one need no frame here. */
 static __attribute__((noinline)) int
 tx_pass(vn_tx *tx, void *item)
 {
+	vn_clause clause = {.end = tx, .item = item};
 	int rc = tx->ops->try(tx, item);
 
-	if (rc != -EAGAIN)
-		return rc;
-	return end_wait(tx->hub, tx->ops->queue(tx), tx->ops->one, item, tx->item_size);
+	return rc == -EAGAIN ? end_wait(tx->hub, tx->ops->queue(tx), tx->ops->one, &clause) : rc;
 }
 
 static __attribute__((noinline)) int
 rx_pass(vn_rx *rx, void *item)
 {
+	vn_clause clause = {.end = rx, .item = item};
 	int rc = rx->ops->try(rx, item);
 
-	if (rc != -EAGAIN)
-		return rc;
-	return end_wait(rx->hub, rx->ops->queue(rx), rx->ops->one, item, rx->item_size);
+	return rc == -EAGAIN ? end_wait(rx->hub, rx->ops->queue(rx), rx->ops->one, &clause) : rc;
 }
 
 /**
@@ -48,8 +84,9 @@ rx_pass(vn_rx *rx, void *item)
  * @item: copied from here
  * @size: what the end was made for
  *
- * Return: 0 when the receiver has it; -EPIPE, -ETIMEDOUT, -ECANCELED, -EDEADLK or -EBUSY when it never will;
- * -EBADF for NULL, -EINVAL for another size.
+ * Return: 0 when it was handed on (see the table in vanilla.h); -EPIPE, -EOWNERDEAD, -ETIMEDOUT, -ECANCELED,
+ * -EDEADLK or -EBUSY when it never will be; -EALREADY for a value that is set; -EBADF for NULL, -EINVAL for
+ * another size.
  */
 int
 vn_send_item(vn_tx *tx, const void *item, size_t size)
@@ -69,8 +106,8 @@ vn_send_item(vn_tx *tx, const void *item, size_t size)
  * @item: copied to here
  * @size: what the end was made for
  *
- * Return: 0 with the item; -EPIPE when there will be none any more, -ETIMEDOUT, -ECANCELED, -EDEADLK or -EBUSY;
- * -EBADF for NULL, -EINVAL for another size.
+ * Return: 0 with the item; an error that was sent in place of one; -EPIPE or -EOWNERDEAD when there will be none
+ * any more, -ETIMEDOUT, -ECANCELED, -EDEADLK or -EBUSY; -EBADF for NULL, -EINVAL for another size.
  */
 int
 vn_recv_item(vn_rx *rx, void *item, size_t size)
@@ -83,29 +120,22 @@ vn_recv_item(vn_rx *rx, void *item, size_t size)
 }
 
 /**
- * vn_tx_close() - there is no more to come; frees the end
- * @tx: sending end, or NULL
+ * vn_send_error() - hand an error on, in place of an item
+ * @tx:    sending end, or NULL
+ * @error: any negative errno but -EAGAIN
  *
- * Whoever waits at either end gets -EPIPE.
- *
- * Return: 0.
+ * Return: as vn_send_item(); -EINVAL for another number, or an end that takes none.
  */
 int
-vn_tx_close(vn_tx *tx)
+vn_send_error(vn_tx *tx, int error)
 {
-	return tx ? tx->ops->close(tx) : 0;
-}
+	vn_clause clause = {.end = tx, .result = error};
+	int rc;
 
-/**
- * vn_rx_close() - nothing more is wanted; frees the end
- * @rx: receiving end, or NULL
- *
- * Whoever waits at either end gets -EPIPE.
- *
- * Return: 0.
- */
-int
-vn_rx_close(vn_rx *rx)
-{
-	return rx ? rx->ops->close(rx) : 0;
+	if (!tx)
+		return -EBADF;
+	if (!vn_error_is_item(error))
+		return -EINVAL;
+	rc = tx->ops->try_error ? tx->ops->try_error(tx, error) : -EINVAL;
+	return rc == -EAGAIN ? end_wait(tx->hub, tx->ops->queue(tx), tx->ops->one, &clause) : rc;
 }

@@ -2,11 +2,10 @@
 /*
  * Serve - what is done with one item after another
  */
-#include <errno.h>
 #include <stdlib.h>
 
 #include "client/hub/log.h"
-#include "client/message/end.h"
+#include "client/message/life.h"
 
 /* How long a server takes nothing when there was no memory for a handler. */
 #define PAUSE (100 * VN_MS)
@@ -29,7 +28,7 @@ quietly(int rc)
  * @f:  gets the hub and the item; what it returns is ignored
  *
  * Return: 0 when there is nothing more to come (-EPIPE, -EOWNERDEAD, -ECANCELED), -EBADF for NULL, -EINVAL if
- * items are no pointers, else the error that ended it.
+ * items are no pointers, else the error that ended it: that of a wait, or an error item.
  */
 int
 vn_consume(vn_rx *rx, vn_fn *f)
@@ -43,11 +42,22 @@ vn_consume(vn_rx *rx, vn_fn *f)
 }
 
 static void
-item_drop(vn_hub *h, const vn_rx *rx, void *item, int error)
+item_drop(vn_hub *h, vn_rx *rx, void *item, int error)
 {
 	vn_log(h, LOG_ERR, "cannot serve what has arrived, it is dropped: %s", vn_strerror(error));
 	if (rx->ops->drop)
-		rx->ops->drop(item);
+		rx->ops->drop(rx, &item);
+}
+
+/* An error that was sent is for people to know; one that says that nothing will come any more ends the server. */
+static int
+error_take(vn_hub *h, int rc)
+{
+	if (vn_error_is_end(rc) || rc == -EDEADLK || rc == -EBUSY)
+		return rc;
+	vn_log(h, LOG_WARNING, "an error has arrived in place of what is to be served: %s",
+		vn_strerror(rc));
+	return vn_yield(h);
 }
 
 /* The handler runs before the next item is taken: an end that never waits does not starve it. */
@@ -58,7 +68,7 @@ server_take(vn_hub *h, const server *s)
 	int rc = vn_recv(s->rx, &item);
 
 	if (rc < 0)
-		return rc;
+		return error_take(h, rc);
 	rc = vn_spawn(h, s->fn, item);
 	if (rc == 0)
 		return vn_yield(h);
@@ -80,31 +90,40 @@ server_run(vn_hub *h, void *arg)
 	return vn_close(s.rx);
 }
 
-/**
- * vn_serve() - run a function in a coroutine of its own for each item
- * @rx: receiving end of pointers; belongs to the server from here on if 0 is returned
- * @f:  gets the hub and the item
- *
- * Returns at once. The end is closed when there is nothing more to come.
- *
- * Return: 0, -EBADF for NULL, -EINVAL if items are no pointers, -ENOMEM, -ECANCELED when the hub is stopping.
- */
-int
-vn_serve(vn_rx *rx, vn_fn *f)
+static int
+server_start(vn_rx *rx, vn_fn *f)
 {
-	server *s;
+	server *s = malloc(sizeof *s);
 	int rc;
 
-	if (!rx)
-		return -EBADF;
-	if (rx->item_size != sizeof(void *))
-		return -EINVAL;
-	s = malloc(sizeof *s);
 	if (!s)
 		return -ENOMEM;
 	*s = (server){rx, f};
 	rc = vn_spawn(rx->hub, server_run, s);
 	if (rc < 0)
 		free(s);
+	return rc;
+}
+
+/**
+ * vn_serve() - run a function in a coroutine of its own for each item
+ * @rx: receiving end of pointers; belongs to the server from here on, and is closed if that cannot begin
+ * @f:  gets the hub and the item
+ *
+ * Returns at once. The end is closed when there is nothing more to come. Error items are logged.
+ *
+ * Return: 0, -EBADF for NULL, -EINVAL if items are no pointers, -ENOMEM, -ECANCELED when the hub is stopping.
+ */
+int
+vn_serve(vn_rx *rx, vn_fn *f)
+{
+	int rc;
+
+	if (!rx)
+		return -EBADF;
+	vn_rx_give(rx);
+	rc = rx->item_size == sizeof(void *) ? server_start(rx, f) : -EINVAL;
+	if (rc < 0)
+		vn_close(rx);
 	return rc;
 }

@@ -45,9 +45,11 @@ vn_conn_free(vn_conn *c)
 
 	vn_hub_unhold(net->hub);
 	free(c->linear);
+	free(c->memory);
 	free(c->addr);
 	if (c->n_waits || c->flags & VN_CONN_SELECTED) {
-		c->linear = c->addr = NULL;
+		c->linear = c->memory = NULL;
+		c->addr = NULL;
 		c->next = net->graves;
 		net->graves = c;
 		return;
@@ -91,6 +93,26 @@ vn_conn_check(const vn_conn *c)
 	return c->flags & VN_CONN_STALE ? -ESTALE : -ECONNRESET;
 }
 
+static void
+conn_say_state(vn_conn *c)
+{
+	c->flags &= ~(uint32_t)VN_CONN_NEWS;
+	if (c->flags & VN_CONN_RESUMABLE)
+		c->net->ops->state(c);
+}
+
+/* What the state is at a commit, which perhaps has to wait, is what goes with it. */
+static void
+conn_note_state(vn_conn *c)
+{
+	vn_conn_memory *m = c->memory;
+
+	if (memcmp(m->bytes + m->len, m->bytes, m->len) == 0)
+		return;
+	memcpy(m->bytes + m->len, m->bytes, m->len);
+	c->flags |= VN_CONN_NEWS;
+}
+
 /**
  * vn_conn_ack() - acknowledge, and perhaps commit, up to `to`, which is at most what was taken
  */
@@ -100,10 +122,15 @@ vn_conn_ack(vn_conn *c, uint64_t to, bool commit)
 	bool passed = c->in_at != VN_NO_BLOCK && c->net->in_table[c->in_at].end <= to;
 
 	c->acked = to;
-	if (commit)
+	if (commit) {
 		c->committed = to;
+		if (c->flags & VN_CONN_NEWS)
+			conn_say_state(c);
+	}
 	c->flags &= ~(uint32_t)(VN_CONN_FULL | VN_CONN_FULL_SAID);
 	c->net->ops->ack(c, commit);
+	if (commit && c->attempts)
+		c->net->ops->absolve(c);
 	if (passed)
 		c->in_at = c->in.first;
 }
@@ -129,6 +156,8 @@ conn_commit(vn_conn *c)
 {
 	if (c->taken == c->committed || vn_conn_check(c) < 0)
 		return;
+	if (c->flags & VN_CONN_MEMORY)
+		conn_note_state(c);
 	if (c->n_pins) {
 		c->due = c->taken;
 		c->flags |= VN_CONN_DUE;
@@ -177,6 +206,139 @@ vn_commit(vn_conn *c)
 	c->flags &= ~(uint32_t)VN_CONN_HELD;
 	conn_commit(c);
 	return vn_conn_check(c);
+}
+
+/*
+ * A handler of another worker could start here: nothing is taken that is not committed, and nobody is in the middle
+ * of writing. What was delivered beyond is delivered again there.
+ */
+static bool
+conn_can_leave(const vn_conn *c)
+{
+	return c->taken == c->committed && !c->n_pins && !c->writers.first &&
+	       !(c->flags & (VN_CONN_SHUT | VN_CONN_CLOSED)) && vn_conn_check(c) == 0;
+}
+
+/**
+ * vn_conn_give_back() - it was asked for: if this is a commit point, it is not ours any more
+ */
+void
+vn_conn_give_back(vn_conn *c)
+{
+	if (!conn_can_leave(c))
+		return;
+	c->flags |= VN_CONN_STALE;
+	c->net->ops->release(c);
+}
+
+/* The broker asks for it. Whoever waits for input at a commit point learns it now; others with their next read. */
+void
+vn_conn_on_release(vn_conn *c)
+{
+	c->flags |= VN_CONN_RELEASE;
+	if (!c->readers.first)
+		return;
+	vn_conn_give_back(c);
+	if (c->flags & VN_CONN_STALE)
+		vn_conn_wake(&c->readers);
+}
+
+static vn_conn_memory *
+memory_new(uint32_t len)
+{
+	vn_conn_memory *m = calloc(1, sizeof *m + 2 * len);
+
+	if (m)
+		m->len = len;
+	return m;
+}
+
+/**
+ * vn_conn_inherit() - a predecessor left this
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int
+vn_conn_inherit(vn_conn *c, const void *state, uint32_t len)
+{
+	vn_conn_memory *m = memory_new(len);
+
+	if (!m)
+		return -ENOMEM;
+	memcpy(m->bytes, state, len);
+	memcpy(m->bytes + len, state, len);
+	c->memory = m;
+	c->flags |= VN_CONN_MEMORY | VN_CONN_INHERITED;
+	return 0;
+}
+
+/* The program has changed its mind about the size since its predecessor wrote that. */
+static int
+memory_resize(vn_conn *c, uint32_t len)
+{
+	vn_conn_memory *old = c->memory, *m = memory_new(len);
+
+	if (!m)
+		return -ENOMEM;
+	memcpy(m->bytes, old->bytes, old->len < len ? old->len : len);
+	memcpy(m->bytes + len, m->bytes, len);
+	c->memory = m;
+	c->flags |= VN_CONN_NEWS;
+	free(old);
+	return 0;
+}
+
+static int
+memory_get(vn_conn *c, uint32_t len)
+{
+	bool inherited = c->flags & VN_CONN_INHERITED;
+
+	c->flags &= ~(uint32_t)VN_CONN_INHERITED;
+	if (c->memory && c->memory->len == len)
+		return 0;
+	if (c->memory)
+		return inherited ? memory_resize(c, len) : -EINVAL;
+	c->memory = memory_new(len);
+	if (!c->memory)
+		return -ENOMEM;
+	c->flags |= VN_CONN_MEMORY;
+	return 0;
+}
+
+/**
+ * vn_conn_state() - memory that a successor of this handler finds as it was at the last commit
+ * @n: 1 to 1024 bytes, the same for all connections of an endpoint
+ *
+ * All zero when nobody left anything. It is the handler's until the connection is closed; what it has when input is
+ * committed becomes, with that commit, what a successor finds. A new version of the program may ask for another n:
+ * then it finds as much as fits, and zeros after that.
+ *
+ * Return: the memory, aligned for anything; NULL with errno EINVAL (n, or not the n of the first call), ENOMEM, EBADF.
+ */
+void *
+vn_conn_state(vn_conn *c, size_t n)
+{
+	int rc = !c ? -EBADF : n == 0 || n > VN_STATE_MAX ? -EINVAL : memory_get(c, (uint32_t)n);
+
+	if (rc == 0)
+		return c->memory->bytes;
+	errno = -rc;
+	return NULL;
+}
+
+/**
+ * vn_conn_attempt() - how often has the input that comes next been given to a handler?
+ *
+ * Return: 1 the first time; 2 and more when workers died that had it and did not commit; 0 for NULL.
+ */
+unsigned int
+vn_conn_attempt(vn_conn *c)
+{
+	if (!c)
+		return 0;
+	if (c->flags & VN_CONN_ABSOLVED)
+		c->net->ops->absolve(c);
+	return 1u + c->attempts;
 }
 
 /* Whoever waits looks again. */

@@ -18,10 +18,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "client/hub/log.h"
+#include "client/message/signals.h"
 #include "client/net/net.h"
 
 #define AREA_BYTES   (256u << 20) /* reserved, touched as it is used */
@@ -49,8 +49,7 @@ typedef struct direct {
 	vn_conn *dirty; /* something to do at the end of this turn */
 	vn_conn *lingering, **lingering_last;
 	vn_timer linger_timer;
-	vn_watch signals;
-	sigset_t old_mask;
+	vn_signal_tap term; /* while somebody is in vn_stop_on_term() */
 } direct;
 
 static direct *
@@ -618,6 +617,13 @@ direct_ack(vn_conn *c, bool commit)
 		direct_mark(c);
 }
 
+/* Nobody comes after this process. */
+static void
+direct_nothing(vn_conn *c)
+{
+	(void)c;
+}
+
 static int
 direct_ready(vn_conn *c)
 {
@@ -659,56 +665,28 @@ direct_drain(vn_net *net)
 }
 
 static void
-direct_signal(vn_watch *w, uint32_t events)
+direct_signal(vn_signal_tap *tap, int signal)
 {
-	direct *d = (direct *)(void *)((char *)w - offsetof(direct, signals));
-	struct signalfd_siginfo info;
+	direct *d = (direct *)(void *)((char *)tap - offsetof(direct, term));
 
-	(void)events;
-	while (read(w->fd, &info, sizeof info) == sizeof info)
-		vn_net_on_term(d->net, d->net->term_news + 1);
+	(void)signal;
+	vn_net_on_term(d->net, d->net->term_news + 1);
 }
 
-/* A signal that came while this was ending was for us. */
-static void
-term_end(direct *d)
-{
-	int fd = d->signals.fd;
-
-	direct_signal(&d->signals, 0);
-	vn_watch_remove(d->net->hub->poller, &d->signals);
-	close(fd);
-	sigprocmask(SIG_SETMASK, &d->old_mask, NULL);
-	vn_hub_unhold(d->net->hub);
-}
-
+/* A signal that comes while this ends was for us: it is told before the tap is closed. */
 static int
 direct_term(vn_net *net, bool begins)
 {
 	direct *d = direct_of(net);
-	sigset_t mask;
-	int fd, rc;
 
 	if (!begins) {
-		term_end(d);
+		vn_signals_untap(&d->term);
 		return 0;
 	}
-	if (d->signals.fd >= 0)
+	if (d->term.signals)
 		return -EBUSY;
-	sigemptyset(&mask);
-	sigaddset(&mask, SIGINT);
-	sigaddset(&mask, SIGTERM);
-	fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (fd < 0)
-		return -errno;
-	rc = vn_watch_add(net->hub->poller, &d->signals, fd, EPOLLIN, direct_signal);
-	if (rc < 0) {
-		close(fd);
-		return rc;
-	}
-	sigprocmask(SIG_BLOCK, &mask, &d->old_mask);
-	vn_hub_hold(net->hub);
-	return 0;
+	return vn_signals_tap(
+		net->hub, &d->term, VN_SIGNAL_BIT(SIGINT) | VN_SIGNAL_BIT(SIGTERM), direct_signal);
 }
 
 /* Handles that the program did not give back are closed as it ends. */
@@ -783,6 +761,9 @@ static const vn_net_ops direct_ops = {
 	.listen = direct_listen,
 	.unlisten = direct_unlisten,
 	.ack = direct_ack,
+	.absolve = direct_nothing,
+	.state = direct_nothing,
+	.release = direct_nothing,
 	.ready = direct_ready,
 	.send = direct_send,
 	.shut = direct_need,
@@ -820,7 +801,6 @@ vn_direct_init(vn_net *net)
 	d->free_slot = UINT32_MAX;
 	d->lingering_last = &d->lingering;
 	d->linger_timer.fire = linger_fire;
-	d->signals.fd = -1;
 	d->area = (vn_segment){.fd = -1, .writable = true, .geometry = {.area_bytes = AREA_BYTES}};
 	d->area.size = vn_geometry_size(&d->area.geometry);
 	d->area.base = reserve(d->area.size);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "client/hub/log.h"
+#include "client/hub/place.h"
 #include "client/net/net.h"
 
 static int
@@ -62,10 +63,11 @@ listener_close(void *end)
 }
 
 static void
-listener_drop(void *item)
+listener_drop(void *end, void *item)
 {
 	vn_conn *c;
 
+	(void)end;
 	memcpy(&c, item, sizeof c);
 	vn_abort(c);
 	vn_conn_close(c);
@@ -87,8 +89,7 @@ static const vn_end_ops listener_ops = {
  *
  * Return: an end that dispenses vn_conn *, or NULL with errno; the log has a sentence.
  */
-vn_rx *
-vn_listen(vn_hub *h, const char *url, unsigned flags)
+vn_rx *(vn_listen)(vn_hub *h, const char *url, unsigned flags)
 {
 	vn_net *net = h->net;
 	vn_listener *l = calloc(1, sizeof *l);
@@ -96,7 +97,8 @@ vn_listen(vn_hub *h, const char *url, unsigned flags)
 
 	if (!l)
 		return NULL;
-	l->rx = (vn_rx){&listener_ops, h, sizeof(vn_conn *)};
+	vn_place_note(h, l, 0);
+	l->rx = (vn_rx){.ops = &listener_ops, .hub = h, .item_size = sizeof(vn_conn *)};
 	l->net = net;
 	l->flags = flags;
 	l->fd = -1;

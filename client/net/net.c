@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "client/hub/log.h"
+#include "client/hub/place.h"
 #include "shm/link.h"
 
 #define DEFAULT_DRAIN  (30 * VN_SEC)
@@ -149,9 +150,13 @@ vn_hub_free(vn_hub *h)
 {
 	if (!h)
 		return NULL;
+	for (const vn_listener *l = h->net->listeners; l; l = l->next)
+		vn_place_tell(h, l, 0, "the listener made here is still open");
+	vn_places_tell(h);
 	vn_stop(h);
 	while (h->n_coroutines > 0)
 		vn_yield(h);
+	vn_hub_tell(h);
 	while (h->net->listeners)
 		vn_rx_close(&h->net->listeners->rx);
 	h->net = net_free(h->net);

@@ -15,7 +15,7 @@
  *     url.c        what an endpoint's URL means            conn.c     life of a connection, commit
  *     listener.c   the receiving end that dispenses them   read.c     the read calls
  *     direct.c     backend: own sockets                    write.c    the write calls
- *     brokered.c   backend: a link to a broker             net.c      vn_hub_new, vn_stop_on_term
+ *     brokered*.c  backend: a link to a broker             net.c      vn_hub_new, vn_stop_on_term
  *                                                          slab.c     memory of the records
  */
 #ifndef VN_NET_NET_H
@@ -58,8 +58,20 @@ enum {
 	VN_CONN_CLOSED = 1 << 18,   /* the handler is done with it */
 	VN_CONN_FULL_SAID =
 		1 << 19, /* the backend has said FULL once since the last acknowledgement */
-	VN_CONN_SELECTED = 1 << 20 /* vn_select() has stood in its queue, and may look again */
+	VN_CONN_SELECTED = 1 << 20, /* vn_select() has stood in its queue, and may look again */
+	VN_CONN_RELEASE = 1 << 21,  /* brokered: to be given back at the next commit point */
+	VN_CONN_MEMORY = 1 << 22,   /* has state for a successor */
+	VN_CONN_INHERITED =
+		1 << 23,            /* and has it from a predecessor: nobody has asked for it yet */
+	VN_CONN_ABSOLVED = 1 << 25, /* `attempts` counts until a commit is published */
+	VN_CONN_NEWS = 1 << 24      /* the next commit says what the state is */
 };
+
+/* What a handler leaves to its successor: the handler's copy, and after that what was committed last. */
+typedef struct vn_conn_memory {
+	uint32_t len;
+	unsigned char bytes[] __attribute__((aligned(16)));
+} vn_conn_memory;
 
 struct vn_conn {
 	vn_net *net;
@@ -76,9 +88,11 @@ struct vn_conn {
 	uint32_t loaned;  /* bytes of blocks that vn_borrow() has given out */
 	uint16_t n_waits; /* coroutines inside of a call that waits */
 	uint8_t out_class;
+	uint8_t attempts; /* earlier handlers that died with this input */
 	union {
 		struct {                    /* brokered */
 			uint32_t stage;     /* cursor of its last SEND */
+			uint32_t absolved;  /* cursor after the first commit */
 			bool stage_appends; /* that SEND can take more payload */
 			vn_conn *older;     /* another attachment of the same connection */
 		};
@@ -93,6 +107,7 @@ struct vn_conn {
 	vn_conn *next; /* in its listener's backlog, or among the graves */
 	vn_listener *listener;
 	void *linear; /* what vn_peek() had to piece together */
+	vn_conn_memory *memory;
 	vn_desc_peer peer;
 	vn_addr *addr; /* made when it is asked for */
 };
@@ -103,6 +118,12 @@ typedef struct vn_net_ops {
 	void (*unlisten)(vn_net *net, vn_listener *l);
 	/* c->acked has moved (and committed, if `commit`). */
 	void (*ack)(vn_conn *c, bool commit);
+	/* c->attempts is not 0: input was committed, or somebody asks. */
+	void (*absolve)(vn_conn *c);
+	/* c->memory has NEWS; the commit comes next. */
+	void (*state)(vn_conn *c);
+	/* It was asked for and is at a commit point; c->flags has STALE. */
+	void (*release)(vn_conn *c);
 	/* Waits until a SEND and what belongs to it can be staged. */
 	int (*ready)(vn_conn *c);
 	/* Bytes were added at the end of c->out. */
@@ -158,6 +179,7 @@ struct vn_listener {
 	vn_watch watch;
 	vn_timer pause;  /* direct: no descriptor was free */
 	vn_waitq answer; /* brokered: vn_listen() waits for it */
+	bool answered;
 	char url[VN_URL_MAX];
 };
 
@@ -186,6 +208,8 @@ void vn_conn_commit_taken(vn_conn *c);
 void vn_conn_ack(vn_conn *c, uint64_t to, bool commit);
 bool vn_conn_at_commit_point(const vn_conn *c);
 bool vn_conn_may_ack(const vn_conn *c);
+void vn_conn_give_back(vn_conn *c);
+int vn_conn_inherit(vn_conn *c, const void *state, uint32_t len);
 int vn_conn_wait(vn_conn *c, vn_waitq *own, vn_waitq *shared);
 int vn_conn_check(const vn_conn *c);
 void vn_conn_on_input(vn_conn *c, uint32_t block, uint32_t offset, uint32_t len);
@@ -193,6 +217,7 @@ void vn_conn_on_end(vn_conn *c);
 void vn_conn_on_sent(vn_conn *c, uint64_t sent);
 void vn_conn_on_over(vn_conn *c, uint32_t flag);
 void vn_conn_on_full(vn_conn *c);
+void vn_conn_on_release(vn_conn *c);
 void vn_conn_wake(vn_waitq *q);
 
 /* listener.c */

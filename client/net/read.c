@@ -30,6 +30,8 @@ read_begin(vn_conn *c)
 		c->linear = NULL;
 	}
 	vn_conn_commit_taken(c);
+	if (c->flags & VN_CONN_RELEASE)
+		vn_conn_give_back(c);
 	return vn_conn_check(c);
 }
 

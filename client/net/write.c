@@ -6,6 +6,9 @@
  * with the backend; it leaves when the hub turns. A write waits while a window of output is unsent, or while
  * its share of the area is used up; one block a connection may always have.
  *
+ * What a handler writes at once leaves at once, if a block can hold it: a write waits before it stages anything. Were
+ * a part of it sent while it waits for room for the rest, and the worker died, the connection would have to be reset.
+ *
  * Blocks start small and grow while a connection writes faster than it is drained.
  */
 #include <errno.h>
@@ -146,20 +149,51 @@ write_class(vn_conn *c, size_t n)
 	return wanted > c->out_class ? wanted : c->out_class;
 }
 
+/* The class that holds all of it. Whoever has no block takes what there is, so that everybody gets on. */
+static unsigned int
+write_least(const vn_conn *c, size_t n)
+{
+	return n <= VN_BLOCK_MAX && c->out.charge + c->loaned ? vn_block_class(n) : 0;
+}
+
+/* A block for that; waits for window and room. */
+static int
+write_wait_block(vn_conn *c, size_t n, uint32_t *block)
+{
+	unsigned int wanted = write_class(c, n);
+	int rc = 0;
+
+	while (rc == 0) {
+		unsigned int least = write_least(c, n);
+
+		*block = write_try_block(c, wanted, least);
+		if (*block != VN_NO_BLOCK) {
+			vn_net_on_room(c->net); /* there may be enough for the next one too */
+			return 0;
+		}
+		rc = write_park(c, write_fits(c, vn_block_class_bytes(least)));
+	}
+	return rc;
+}
+
+/* Fills the last block and one more. */
 static int
 write_new(vn_conn *c, const void *data, size_t n, uint32_t *written)
 {
-	uint32_t block, len;
-	int rc = write_block(c, write_class(c, n), 0, &block);
+	uint32_t block, len, room;
+	int rc = write_wait_block(c, n, &block);
 
 	if (rc < 0)
 		return rc;
+	room = write_room(c) < n ? write_room(c) : 0;
+	if (room)
+		write_append(c, data, room);
 	len = vn_block_size(c->net->out_blocks, block);
-	if (len > n)
-		len = (uint32_t)n;
-	vn_area_write(c->net->out_area, block, 0, data, len);
+	if (len > n - room)
+		len = (uint32_t)n - room;
+	vn_area_write(c->net->out_area, block, 0, (const char *)data + room, len);
 	write_chain(c, block, len);
-	*written = len;
+	*written = room + len;
 	return 0;
 }
 
@@ -183,15 +217,13 @@ vn_write(vn_conn *c, const void *data, size_t n)
 		rc = c->net->ops->ready(c);
 		if (rc < 0)
 			break;
-		len = write_room(c);
-		if (len) {
-			len = len < n ? len : (uint32_t)n;
-			write_append(c, from, len);
-		} else {
-			rc = write_new(c, from, n, &len);
-			if (rc < 0)
-				break;
+		if (write_room(c) >= n) {
+			write_append(c, from, (uint32_t)n);
+			break;
 		}
+		rc = write_new(c, from, n, &len);
+		if (rc < 0)
+			break;
 		from += len;
 		n -= len;
 	}

@@ -227,6 +227,115 @@ START_TEST(a_busy_hook_is_hope_and_an_idle_one_is_not)
 }
 END_TEST
 
+/* Each of these can wait for ever in a way of its own. */
+
+static void
+shape_recv(vn_hub *h, waiter *x, int kind)
+{
+	vn_pair p = kind == 0   ? vn_dealer(h, long)
+		    : kind == 1 ? vn_router(h, long)
+		    : kind == 2 ? vn_queue(h, long, 2)
+		    : kind == 3 ? vn_channel(h, long, 0)
+		    : kind == 4 ? vn_state(h, long)
+				: vn_value(h, long);
+
+	x->rx = p.rx;
+	vn_spawn(h, wait_to_recv, x);
+}
+
+static void
+shape_send(vn_hub *h, waiter *x, int kind)
+{
+	vn_pair p = kind == 0   ? vn_dealer(h, long)
+		    : kind == 1 ? vn_router(h, long)
+				: vn_queue(h, long, 1);
+	long item = 0;
+
+	if (kind == 2)
+		ck_assert_int_eq(vn_send(p.tx, &item), 0);
+	x->tx = p.tx;
+	vn_spawn(h, wait_to_send, x);
+}
+
+static void
+shape_broadcast(vn_hub *h, waiter *x, int kind)
+{
+	vn_tx *tx = vn_broadcast(h, long);
+
+	x->tx = tx;
+	x->rx = vn_subscribe_with(tx, VN_BLOCK, kind ? 4 : 0);
+	vn_spawn(h, kind ? wait_to_recv : wait_to_send, x);
+}
+
+/* The far end of a chain; a carrier in its middle is no hope. */
+static void
+shape_chain(vn_hub *h, waiter *x, int kind)
+{
+	vn_pair p = kind ? vn_queue(h, long, 1) : vn_pipe(h, long);
+	vn_pair q = kind ? vn_queue(h, long, 1) : vn_pipe(h, long);
+
+	ck_assert_int_eq(vn_pipe_to(p.rx, q.tx), 0);
+	x->rx = q.rx;
+	vn_spawn(h, wait_to_recv, x);
+}
+
+static int
+wait_in_select(vn_hub *h, void *arg)
+{
+	waiter *x = arg;
+	vn_pair p = vn_pipe(h, long), q = vn_state(h, long);
+	long item = 1;
+
+	x->rc = vn_select_random(
+		h, VN_RECV(p.rx, &item), VN_SEND(p.tx, &item), VN_RECV(q.rx, &item));
+	x->n++;
+	return 0;
+}
+
+static int
+wait_for_child(vn_hub *h, void *arg)
+{
+	waiter *x = arg;
+	waiter child = {.rx = vn_pipe(h, long).rx};
+	vn_group *g = vn_group_new(h);
+
+	vn_group_spawn(g, wait_to_recv, &child);
+	x->rc = vn_group_wait(g);
+	x->n++;
+	vn_group_free(g);
+	return 0;
+}
+
+START_TEST(every_way_to_wait_in_vain_is_told_once)
+{
+	enum { WAYS = 6 + 3 + 2 + 2 + 2 };
+	world w;
+	vn_hub *h = world_open(&w);
+	waiter x[WAYS] = {{0}}, *next = x;
+	long item;
+
+	for (int i = 0; i < 6; i++)
+		shape_recv(h, next++, i);
+	for (int i = 0; i < 3; i++)
+		shape_send(h, next++, i);
+	for (int i = 0; i < 2; i++)
+		shape_broadcast(h, next++, i);
+	for (int i = 0; i < 2; i++)
+		shape_chain(h, next++, i);
+	vn_spawn(h, wait_in_select, next++);
+	vn_spawn(h, wait_for_child, next++);
+	ck_assert_int_eq(vn_recv(vn_pipe(h, long).rx, &item), -EDEADLK);
+	for (int i = 0; i < 5; i++)
+		vn_yield(h);
+	for (int i = 0; i < WAYS; i++) {
+		ck_assert_msg(x[i].rc == -EDEADLK, "way %d: %d", i, x[i].rc);
+		ck_assert_int_eq(x[i].n, 1);
+	}
+	ck_assert_int_eq(w.n_polls + w.n_waits, 0);
+	vn_hub_close(h);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -238,6 +347,7 @@ main(void)
 		a_source_is_hope_until_it_is_released,
 		one_who_runs_is_hope,
 		a_busy_hook_is_hope_and_an_idle_one_is_not,
+		every_way_to_wait_in_vain_is_told_once,
 	};
 
 	return suite_run("deadlock", tests, SUITE_COUNT(tests));

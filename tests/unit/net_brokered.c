@@ -240,11 +240,27 @@ call_read(vn_conn *c)
 }
 
 static int
+call_peek(vn_conn *c)
+{
+	const void *data;
+
+	return (int)vn_peek(c, &data, 100);
+}
+
+static int
 call_read_until(vn_conn *c)
 {
 	char data[1000];
 
 	return (int)vn_read_until(c, data, sizeof data, "\n");
+}
+
+static int
+call_write_and_commit(vn_conn *c)
+{
+	int rc = vn_write(c, "answer", 6);
+
+	return rc < 0 ? rc : vn_commit(c);
 }
 
 static void
@@ -524,12 +540,12 @@ START_TEST(full_is_believed_when_it_is_said_twice)
 	rig_data_at(&r, desc(0), rig_block(&r, 0), 0, 0, "line without end");
 	rig_settle(&r);
 	ck_assert_uint_eq(r.n_got, 1);
-	got_is(&r, 0, VN_KIND_NEED_INPUT, 0, 0);
+	got_is(&r, 0, VN_KIND_NEED_INPUT, 0, 16);
 	rig_push(&r, desc(VN_KIND_FULL));
 	rig_settle(&r);
 	ck_assert(!k.is_done);
 	ck_assert_uint_eq(r.n_got, 2);
-	got_is(&r, 1, VN_KIND_NEED_INPUT, 0, 0);
+	got_is(&r, 1, VN_KIND_NEED_INPUT, 0, 16);
 	rig_push(&r, desc(VN_KIND_FULL));
 	rig_settle(&r);
 	ck_assert_int_eq(k.result, -EMSGSIZE);
@@ -563,7 +579,7 @@ START_TEST(held_reads_acknowledge_without_a_commit_when_it_is_full)
 	rig_data_at(&r, desc(0), rig_block(&r, 0), 0, 0, "half..");
 	rig_run(&r);
 	start(&r, &k, c, call_read_n);
-	got_is(&r, 0, VN_KIND_NEED_INPUT, 0, 0);
+	got_is(&r, 0, VN_KIND_NEED_INPUT, 0, 6);
 	rig_push(&r, desc(VN_KIND_FULL));
 	rig_settle(&r);
 	got_is(&r, 1, VN_KIND_ACK, 0, 6);
@@ -920,6 +936,30 @@ stopped_run(vn_hub *h, void *arg)
 	return 0;
 }
 
+START_TEST(a_group_is_cancelled_while_the_answer_to_a_listen_is_awaited)
+{
+	static rig r;
+	vn_group *g;
+	int rc = 1;
+
+	rig_open(&r, 0);
+	g = vn_group_new(r.hub);
+	ck_assert_int_eq(vn_group_spawn(g, stopped_run, &rc), 0);
+	rig_settle(&r);
+	ck_assert_uint_eq(r.n_got, 1);
+	vn_group_cancel(g);
+	rig_run(&r);
+	vn_group_cancel(g);
+	rig_push(&r, (vn_desc){.kind = VN_KIND_LISTENING, .arg = r.got[0].arg});
+	vn_group_free(g);
+	ck_assert_int_eq(
+		rc, 0); /* the broker has it: nothing of it is lost, and its number is ours */
+	rig_settle(&r);
+	ck_assert_uint_eq(r.n_got, 1);
+	rig_close(&r);
+}
+END_TEST
+
 START_TEST(stop_while_the_answer_to_a_listen_is_awaited)
 {
 	static rig r;
@@ -937,6 +977,306 @@ START_TEST(stop_while_the_answer_to_a_listen_is_awaited)
 	vn_yield(r.hub);
 	ck_assert_ptr_null(vn_listen(r.hub, "tcp://127.0.0.1:4", 0));
 	ck_assert_int_eq(errno, ECANCELED);
+	rig_close(&r);
+}
+END_TEST
+
+/* The broker wants connection 7 back. */
+static void
+release(rig *r)
+{
+	rig_push(r, desc(VN_KIND_RELEASE));
+	rig_settle(r);
+}
+
+START_TEST(whoever_waits_at_a_commit_point_gives_back_at_once)
+{
+	int (*const calls[])(vn_conn *) = {call_read, call_read_until, call_peek};
+
+	for (size_t i = 0; i < SUITE_COUNT(calls); i++) {
+		static rig r;
+		uint32_t block;
+		reader k;
+		vn_conn *c;
+
+		rig_open(&r, VN_RESUMABLE);
+		block = rig_block(&r, 1);
+		c = rig_accept_with(&r, block, "ask");
+		reads(c, "ask");
+		ck_assert_int_eq(vn_write(c, "answer", 6), 0);
+		if (i > 0)
+			rig_data_at(&r, desc(0), block, 3, 3, "part");
+		start(&r, &k, c, calls[i]);
+		ck_assert(!k.is_done);
+		release(&r);
+		ck_assert_int_eq(k.result, -ESTALE);
+		got_is(&r, 0, VN_KIND_SEND, VN_ACK | VN_COMMIT, 3);
+		got_is(&r, r.n_got - 1, VN_KIND_RELEASED, 0, 3);
+		/* What crosses it is ignored, and nothing more is said of this attachment. */
+		rig_data_at(&r, desc(0), rig_block(&r, 0), 0, i ? 7 : 3, "crossing");
+		rig_push(&r, desc(VN_KIND_FULL));
+		rig_run(&r);
+		r.n_got = 0;
+		ck_assert_int_eq(vn_write(c, "x", 1), -ESTALE);
+		ck_assert_int_eq(call_read(c), -ESTALE);
+		ck_assert_int_eq(vn_abort(c), -ESTALE);
+		if (i % 2)
+			final(&r);
+		vn_close(c);
+		if (i % 2 == 0)
+			final(&r);
+		rig_settle(&r);
+		ck_assert_uint_eq(r.n_got, 0);
+		ck_assert_uint_eq(vn_blocks_available(r.hub->net->out_blocks), 1u << 20);
+		rig_close(&r);
+	}
+}
+END_TEST
+
+START_TEST(with_a_release_pending_any_read_is_a_commit_point)
+{
+	static rig r;
+	vn_conn *c;
+
+	rig_open(&r, VN_RESUMABLE);
+	c = rig_accept_with(&r, rig_block(&r, 1), "onetwo");
+	reads(c, "one");
+	release(&r);
+	ck_assert_uint_eq(r.n_got, 0); /* the request in hand is finished first */
+	ck_assert_int_eq(vn_write(c, "1", 1), 0);
+	ck_assert_int_eq(call_read(c), -ESTALE); /* although there is more to read */
+	rig_settle(&r);
+	ck_assert_uint_eq(r.n_got, 2);
+	got_is(&r, 0, VN_KIND_SEND, VN_ACK | VN_COMMIT, 3);
+	got_is(&r, 1, VN_KIND_RELEASED, 0, 3);
+	vn_close(c);
+	final(&r);
+	rig_close(&r);
+}
+END_TEST
+
+START_TEST(a_held_request_gets_the_rest_before_it_is_given_back)
+{
+	static rig r;
+	uint32_t block;
+	reader k;
+	vn_conn *c;
+
+	rig_open(&r, VN_RESUMABLE);
+	block = rig_block(&r, 1);
+	c = rig_accept_with(&r, block, "one");
+	ck_assert_int_eq(vn_hold(c), 0);
+	reads(c, "one");
+	start(&r, &k, c, call_read);
+	release(&r);
+	ck_assert(!k.is_done);
+	rig_data_at(&r, desc(0), block, 3, 3, "two");
+	rig_settle(&r);
+	ck_assert_int_eq(k.result, 3);
+	ck_assert_int_eq(vn_write(c, "12", 2), 0);
+	ck_assert_int_eq(vn_commit(c), 0); /* which is no read */
+	rig_settle(&r);
+	got_is(&r, 1, VN_KIND_SEND, VN_ACK | VN_COMMIT, 6);
+	ck_assert_uint_eq(r.n_got, 2);
+	ck_assert_int_eq(call_read(c), -ESTALE);
+	rig_settle(&r);
+	got_is(&r, 2, VN_KIND_RELEASED, 0, 6);
+	vn_close(c);
+	final(&r);
+	rig_close(&r);
+}
+END_TEST
+
+START_TEST(no_view_and_no_ended_output_is_given_back)
+{
+	static rig r;
+	vn_view v;
+	vn_conn *c;
+
+	rig_open(&r, VN_RESUMABLE);
+	c = rig_accept_with(&r, rig_block(&r, 1), "ask");
+	ck_assert_int_eq(vn_take(c, &v), 1);
+	ck_assert_int_eq(vn_write(c, "answer", 6), 0);
+	ck_assert_int_eq(vn_commit(c), 0);
+	release(&r);
+	rig_settle(&r);
+	ck_assert_uint_eq(r.n_got, 1); /* SEND: the commit waits for the view */
+	got_is(&r, 0, VN_KIND_SEND, 0, 0);
+	ck_assert_int_eq(vn_shutdown(c), 0);
+	ck_assert_int_eq(vn_release(c, &v), 0);
+	rig_push(&r, (vn_desc){.kind = VN_KIND_END, .conn = 7, .gen = 1, .pos = 3});
+	rig_run(&r);
+	ck_assert_int_eq(call_read(c), 0);
+	vn_close(c);
+	rig_settle(&r);
+	got_is(&r, 1, VN_KIND_SHUTDOWN, 0, 0);
+	got_is(&r, 2, VN_KIND_ACK, VN_COMMIT, 3);
+	got_is(&r, 3, VN_KIND_CLOSE, 0, 0);
+	final(&r);
+	rig_close(&r);
+}
+END_TEST
+
+START_TEST(state_is_said_before_the_commit_and_only_when_it_changed)
+{
+	static rig r;
+	unsigned char *state;
+	vn_conn *c;
+
+	rig_open(&r, VN_RESUMABLE);
+	c = rig_accept_with(&r, rig_block(&r, 1), "abc");
+	ck_assert_ptr_null(vn_conn_state(c, 0));
+	ck_assert_ptr_null(vn_conn_state(c, 1025));
+	state = vn_conn_state(c, 49);
+	ck_assert_ptr_nonnull(state);
+	ck_assert_ptr_eq(vn_conn_state(c, 49), state);
+	ck_assert_ptr_null(vn_conn_state(c, 50));
+	ck_assert_int_eq(errno, EINVAL);
+	for (int i = 0; i < 49; i++)
+		ck_assert_uint_eq(state[i], 0);
+	reads(c, "a");
+	ck_assert_int_eq(vn_write(c, "1", 1), 0);
+	state[48] = 9;
+	reads(c, "b");
+	ck_assert_int_eq(vn_write(c, "2", 1), 0);
+	reads(c, "c");
+	state[0] = 7; /* never committed */
+	rig_settle(&r);
+	ck_assert_uint_eq(r.n_got, 5);
+	got_is(&r, 0, VN_KIND_SEND, 0, 0);
+	ck_assert_int_eq(r.got[1].kind, VN_KIND_STATE);
+	ck_assert_int_eq(r.got[2].kind, VN_KIND_STATE);
+	ck_assert_uint_eq(r.got[1].len, 49);
+	ck_assert_uint_eq(r.got[2].arg, 1);
+	ck_assert_uint_eq(r.got[2].bytes[0], 9);
+	got_is(&r, 3, VN_KIND_ACK, VN_COMMIT, 1);
+	got_is(&r, 4, VN_KIND_SEND, VN_ACK | VN_COMMIT, 2);
+	vn_close(c);
+	final(&r);
+	rig_close(&r);
+}
+END_TEST
+
+/* What a handler writes waits until its state fits behind it, also the first time that there is state. */
+START_TEST(output_waits_for_room_for_its_state)
+{
+	static rig r;
+	enum { USED = 48 }; /* of 64 slots */
+	char text[USED + 2] = "";
+	unsigned char *state;
+	reader k;
+	vn_conn *c;
+
+	rig_open(&r, VN_RESUMABLE);
+	memset(text, '.', USED + 1);
+	c = rig_accept_with(&r, rig_block(&r, 1), text);
+	state = vn_conn_state(c, VN_STATE_MAX);
+	for (uint32_t i = 0; i < USED; i++) {
+		reads(c, ".");
+		ck_assert_int_eq(vn_commit(c), 0);
+	}
+	rig_run(&r);
+	reads(c, ".");
+	state[0] = 1;
+	k = (reader){.conn = c, .call = call_write_and_commit};
+	ck_assert_int_eq(vn_spawn(r.hub, reader_run, &k), 0);
+	rig_run(&r);
+	ck_assert(!k.is_done);
+	rig_take(&r);
+	ck_assert_uint_eq(r.n_got, USED);
+	rig_settle(&r);
+	ck_assert(k.is_done);
+	ck_assert_int_eq(k.result, 0);
+	ck_assert_uint_eq(r.n_got, USED + 1 + vn_state_descs(VN_STATE_MAX) + 1);
+	got_is(&r, USED, VN_KIND_SEND, 0, 0);
+	got_is(&r, r.n_got - 1, VN_KIND_ACK, VN_COMMIT, USED + 1);
+	vn_close(c);
+	final(&r);
+	rig_close(&r);
+}
+END_TEST
+
+/* What is committed later is what it was when vn_commit() was called. */
+START_TEST(state_of_a_commit_that_waits_for_a_view)
+{
+	static rig r;
+	unsigned char *state;
+	vn_view v;
+	vn_conn *c;
+
+	rig_open(&r, VN_RESUMABLE);
+	c = rig_accept_with(&r, rig_block(&r, 1), "abc");
+	state = vn_conn_state(c, 4);
+	ck_assert_int_eq(vn_take(c, &v), 1);
+	state[0] = 1;
+	ck_assert_int_eq(vn_commit(c), 0);
+	state[0] = 2;
+	ck_assert_int_eq(vn_release(c, &v), 0);
+	rig_settle(&r);
+	ck_assert_uint_eq(r.n_got, 2);
+	ck_assert_int_eq(r.got[0].kind, VN_KIND_STATE);
+	ck_assert_uint_eq(r.got[0].bytes[0], 1);
+	got_is(&r, 1, VN_KIND_ACK, VN_COMMIT, 3);
+	vn_close(c);
+	final(&r);
+	rig_close(&r);
+}
+END_TEST
+
+START_TEST(what_a_predecessor_left_is_found)
+{
+	static rig r;
+	unsigned char *state;
+	vn_desc d;
+	vn_conn *c;
+
+	rig_open(&r, VN_RESUMABLE);
+	for (uint16_t i = 0; i < 2; i++) {
+		d = desc(VN_KIND_RESTORE);
+		d.arg = i;
+		d.len = 50;
+		memset(d.bytes, i + 1, sizeof d.bytes);
+		rig_push(&r, d);
+	}
+	d = desc(VN_KIND_DATA);
+	d.flags = VN_OPEN | VN_RESUME;
+	d.arg = (uint16_t)(r.number | 3 << 8);
+	d.peer.family = AF_INET;
+	rig_data_at(&r, d, rig_block(&r, 0), 0, 1000, "ab");
+	ck_assert_int_eq(vn_recv(r.listener, &c), 0);
+	ck_assert_uint_eq(vn_conn_attempt(c), 4);
+	state = vn_conn_state(c, 60); /* a new version of the program */
+	ck_assert_ptr_nonnull(state);
+	ck_assert(state[0] == 1 && state[47] == 1 && state[48] == 2 && state[49] == 2);
+	ck_assert(state[50] == 0 && state[59] == 0);
+	reads(c, "a");
+	ck_assert_int_eq(vn_commit(c), 0);
+	ck_assert_uint_eq(vn_conn_attempt(c), 4); /* nobody knows of that commit yet */
+	rig_settle(&r);
+	ck_assert_uint_eq(vn_conn_attempt(c), 1);
+	ck_assert_int_eq(r.got[0].kind, VN_KIND_STATE); /* its length is new */
+	ck_assert_uint_eq(r.got[0].len, 60);
+	ck_assert_uint_eq(vn_conn_attempt(NULL), 0);
+	ck_assert_ptr_null(vn_conn_state(NULL, 8));
+	vn_close(c);
+	final(&r);
+	/* It was for that attachment alone. */
+	d = desc(VN_KIND_DATA);
+	d.gen = 2;
+	d.flags = VN_OPEN | VN_RESUME;
+	d.arg = (uint16_t)r.number;
+	d.peer.family = AF_INET;
+	rig_data_at(&r, d, rig_block(&r, 0), 0, 1002, "x");
+	ck_assert_int_eq(vn_recv(r.listener, &c), 0);
+	state = vn_conn_state(c, 60);
+	ck_assert(state && state[0] == 0);
+	ck_assert_uint_eq(vn_conn_attempt(c), 1);
+	vn_close(c);
+	rig_settle(&r);
+	d = desc(VN_KIND_FINAL);
+	d.gen = 2;
+	rig_push(&r, d);
+	rig_run(&r);
 	rig_close(&r);
 }
 END_TEST
@@ -961,7 +1301,16 @@ main(void)
 		writers_share_the_blocks_and_go_on_when_some_come_home,
 		a_writer_without_a_block_is_woken_by_those_of_others,
 		listeners_that_are_refused,
+		a_group_is_cancelled_while_the_answer_to_a_listen_is_awaited,
 		stop_while_the_answer_to_a_listen_is_awaited,
+		whoever_waits_at_a_commit_point_gives_back_at_once,
+		with_a_release_pending_any_read_is_a_commit_point,
+		a_held_request_gets_the_rest_before_it_is_given_back,
+		no_view_and_no_ended_output_is_given_back,
+		state_is_said_before_the_commit_and_only_when_it_changed,
+		state_of_a_commit_that_waits_for_a_view,
+		output_waits_for_room_for_its_state,
+		what_a_predecessor_left_is_found,
 	};
 
 	return suite_run("brokered", tests, SUITE_COUNT(tests));

@@ -183,9 +183,10 @@ fountain_close(void *end)
 }
 
 static void
-fountain_drop(void *item)
+fountain_drop(void *end, void *item)
 {
-	ck_assert_ptr_eq(item, the_fountain->item);
+	ck_assert_ptr_eq(end, the_fountain);
+	ck_assert_ptr_eq(*(void **)item, the_fountain->item);
 	the_fountain->n_dropped++;
 }
 
@@ -209,7 +210,9 @@ START_TEST(an_end_that_never_waits_does_not_starve_its_handlers)
 	world w;
 	vn_hub *h = world_open(&w);
 	request r = {0};
-	fountain f = {.rx = {&fountain_ops, h, sizeof(void *)}, .item = &r, .n_left = 1000};
+	fountain f = {.rx = {.ops = &fountain_ops, .hub = h, .item_size = sizeof(void *)},
+		.item = &r,
+		.n_left = 1000};
 
 	the_fountain = &f;
 	ck_assert_int_eq(vn_serve(&f.rx, drink), 0);
@@ -255,7 +258,7 @@ START_TEST(what_cannot_be_served_for_want_of_memory_is_dropped_with_a_word)
 	h = world_open(&w);
 	vn_log_to(h, count_lines, &n_lines);
 	the_fountain = &f;
-	f.rx = (vn_rx){&fountain_ops, h, sizeof(void *)};
+	f.rx = (vn_rx){.ops = &fountain_ops, .hub = h, .item_size = sizeof(void *)};
 	ck_assert_int_eq(vn_serve(&f.rx, drink), 0);
 	while (vn_spawn(h, park, NULL) == 0)
 		;
@@ -263,6 +266,75 @@ START_TEST(what_cannot_be_served_for_want_of_memory_is_dropped_with_a_word)
 	ck_assert_int_eq(f.n_dropped, 5);
 	ck_assert_int_eq(f.n_closed, 1);
 	ck_assert_int_eq(n_lines, 5);
+	vn_hub_close(h);
+}
+END_TEST
+
+static void
+count_errors(void *arg, int level, const char *text)
+{
+	(void)level;
+	*(int *)arg += strstr(text, "an error has arrived") != NULL;
+}
+
+START_TEST(serve_logs_errors_that_were_sent_and_goes_on)
+{
+	world w;
+	vn_hub *h = world_open(&w);
+	vn_pair p = vn_pipe(h, request *);
+	request r = {0}, *item = &r;
+	int n_errors = 0;
+
+	vn_log_to(h, count_errors, &n_errors);
+	ck_assert_int_eq(vn_serve(p.rx, handle), 0);
+	for (int i = 0; i < 3; i++) {
+		ck_assert_int_eq(vn_send_error(p.tx, -EIO), 0);
+		ck_assert_int_eq(vn_send(p.tx, &item), 0);
+	}
+	vn_sleep(h, VN_MS);
+	ck_assert_int_eq(r.n, 3);
+	ck_assert_int_eq(n_errors, 3);
+	ck_assert_int_eq(vn_send_error(p.tx, -EPIPE), 0); /* it is taken for the end */
+	vn_sleep(h, VN_MS);
+	ck_assert_int_eq(vn_send(p.tx, &item), -EPIPE);
+	vn_hub_close(h);
+}
+END_TEST
+
+START_TEST(serve_closes_what_it_cannot_serve)
+{
+	world w;
+	vn_hub *h = world_open(&w);
+	vn_pair p = vn_pipe(h, char), q = vn_pipe(h, request *);
+	request *item = NULL;
+
+	ck_assert_int_eq(vn_serve(p.rx, handle), -EINVAL);
+	ck_assert_int_eq(vn_send(p.tx, &(char){1}), -EPIPE);
+	vn_stop(h);
+	ck_assert_int_eq(vn_serve(q.rx, handle), -ECANCELED);
+	ck_assert_int_eq(vn_send(q.tx, &item), -EPIPE);
+	vn_close(p.tx);
+	vn_close(q.tx);
+	ck_assert_ptr_null(h->owned);
+	vn_hub_close(h);
+}
+END_TEST
+
+START_TEST(consume_ends_with_the_error_that_was_sent)
+{
+	world w;
+	vn_hub *h = world_open(&w);
+	vn_pair p = vn_queue(h, request *, 4);
+	request r = {0}, *item = &r;
+
+	ck_assert_int_eq(vn_send(p.tx, &item), 0);
+	ck_assert_int_eq(vn_send_error(p.tx, -EIO), 0);
+	ck_assert_int_eq(vn_send(p.tx, &item), 0);
+	ck_assert_int_eq(vn_consume(p.rx, handle), -EIO);
+	ck_assert_int_eq(r.n, 1);
+	vn_close(p.tx);
+	ck_assert_int_eq(vn_consume(p.rx, handle), 0);
+	ck_assert_int_eq(r.n, 2);
 	vn_hub_close(h);
 }
 END_TEST
@@ -278,6 +350,9 @@ main(void)
 		serve_takes_ends_of_pointers_alone,
 		an_end_that_never_waits_does_not_starve_its_handlers,
 		what_cannot_be_served_for_want_of_memory_is_dropped_with_a_word,
+		serve_logs_errors_that_were_sent_and_goes_on,
+		serve_closes_what_it_cannot_serve,
+		consume_ends_with_the_error_that_was_sent,
 	};
 
 	return suite_run("serve", tests, SUITE_COUNT(tests));
