@@ -19,8 +19,10 @@
 
 #include <jansson.h>
 
+#include "broker/change.h"
 #include "broker/control.h"
 #include "broker/log.h"
+#include "broker/recorder.h"
 #include "tests/unit/suite.h"
 
 #define TURNS      20000
@@ -64,7 +66,7 @@ fill_worker(bench *k)
 		w->listener_of[i] = VN_NO_LISTENER;
 	w->listener_of[0] = 1;
 	w->broker = &k->broker;
-	w->slot = 1;
+	w->number = w->slot = 1;
 	w->incarnation = 7;
 	w->state = VN_WORKER_READY;
 	w->pid = 4242;
@@ -72,7 +74,9 @@ fill_worker(bench *k)
 	w->n_requests = 99;
 	strcpy(w->last_death, "killed by signal 9");
 	k->worker = k->broker.workers[1] = w;
-	k->broker.n_slots = 2; /* the second has never been */
+	k->broker.n_slots = 2; /* the second is no more */
+	k->broker.incarnations[1] = 7;
+	k->broker.incarnations[2] = 1;
 }
 
 static void
@@ -126,6 +130,7 @@ bench_new(void)
 	k->text = malloc(TEXT_BYTES);
 	k->sys = vn_sys_linux;
 	k->sys.now = clock_now;
+	k->sys.has_stamp = NULL;
 	k->sys.world = &k->ahead;
 	k->program[0] = strdup("/opt/bin/shop");
 	k->config.program = k->program;
@@ -134,6 +139,8 @@ bench_new(void)
 	k->broker.config = &k->config;
 	k->broker.hub = vn_hub_open(&k->sys);
 	k->broker.ledger = vn_ledger_new(N_MANY, 3, 1u << 20);
+	k->broker.change = vn_change_new(&k->broker);
+	k->broker.recorder = vn_recorder_new();
 	k->broker.started = k->broker.hub->now;
 	vn_log_to(k->broker.hub, listen_to_log, k);
 	fill_worker(k);
@@ -145,6 +152,8 @@ static void
 bench_free(bench *k)
 {
 	vn_control_close(&k->broker);
+	vn_change_free(k->broker.change);
+	vn_recorder_free(k->broker.recorder);
 	k->broker.ledger = vn_ledger_free(k->broker.ledger);
 	vn_hub_close(k->broker.hub);
 	ck_assert_msg(access(k->path, F_OK) < 0, "the socket is still there");
@@ -305,7 +314,16 @@ START_TEST(what_cannot_be_is_told_apart)
 		{"show conns worker 1.x", "ERR usage "}, {"show conns worker", "ERR usage "},
 		{"show conns listener tcp://x:1", "ERR usage "}, {"show workers xml", "ERR usage "},
 		{"show workers limit 3", "ERR usage "}, {"stop later", "ERR usage "},
-		{"a b c d e f g h i j k l m n o p q", "ERR usage "},
+		{"show worker", "ERR usage "}, {"show worker x", "ERR usage "},
+		{"show worker 1 last", "ERR usage "}, {"show worker 1 last x", "ERR usage "},
+		{"show worker 1 first 3", "ERR usage "}, {"show worker 1.6", "ERR usage "},
+		{"scale", "ERR usage "}, {"scale x", "ERR usage "}, {"scale -1", "ERR usage "},
+		{"scale 1 2", "ERR usage "}, {"scale 2", "ERR refused "},
+		{"reload", "ERR refused "}, {"worker", "ERR usage "},
+		{"worker hug 1", "ERR usage "}, {"worker drain", "ERR usage "},
+		{"worker drain 2", "ERR usage "}, {"worker restart 1.6", "ERR usage "},
+		{"worker restart 1.7", "ERR refused "}, {"worker kill 0", "ERR usage "},
+		{"worker add", "ERR refused "}, {"a b c d e f g h i j k l m n o p q", "ERR usage "},
 		{"\001\033[2J", "ERR unknown "}};
 	bench *k = opened();
 

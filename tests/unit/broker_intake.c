@@ -13,6 +13,7 @@
 #include "broker/debt.h"
 #include "broker/dispatch.h"
 #include "broker/intake.h"
+#include "broker/quarantine.h"
 #include "broker/settle.h"
 #include "broker/socket.h"
 #include "shm/bell.h"
@@ -27,7 +28,8 @@ typedef struct bench {
 	vn_config config;
 	vn_worker worker;
 	vn_broker_endpoint endpoint;
-	vn_lane_tx lane; /* the worker's end */
+	vn_lane_tx lane; /* the worker's ends */
+	vn_lane_rx taken;
 	vn_record *record;
 	int client;
 	char said[512];
@@ -57,6 +59,7 @@ link_open(bench *k)
 	vn_lane_tx_init(&l->tx, &l->own, &l->peer);
 	vn_lane_rx_init(&l->rx, &l->own, &l->peer);
 	vn_lane_tx_init(&k->lane, &l->peer, &l->own);
+	vn_lane_rx_init(&k->taken, &l->peer, &l->own);
 	l->blocks = vn_blocks_new(AREA);
 	l->bell_out = vn_bell_eventfd();
 	k->worker.linked = true;
@@ -73,7 +76,11 @@ bench_new(void)
 	int pair[2];
 
 	ck_assert_ptr_nonnull(k);
-	k->config = (vn_config){.window = 262144, .linger_timeout = VN_SEC, .depth = 64};
+	k->config = (vn_config){.window = 262144,
+		.linger_timeout = VN_SEC,
+		.depth = 64,
+		.retries = 3,
+		.quarantine_bytes = 4096};
 	b->config = &k->config;
 	b->hub = vn_hub_open(&vn_sys_linux);
 	vn_log_to(b->hub, listen_to_log, k);
@@ -347,6 +354,24 @@ START_TEST(what_was_published_before_the_death_counts)
 }
 END_TEST
 
+START_TEST(a_close_commits_what_was_written_before_it)
+{
+	bench *k = bench_new();
+	char text[32] = "";
+
+	send_text(k, "last words", 0, 0);
+	publish(k, &(vn_desc){.kind = VN_KIND_CLOSE, .gen = k->record->gen, .pos = 10});
+	k->worker.state = VN_WORKER_NONE;
+	vn_settle_worker(&k->broker, &k->worker);
+	ck_assert_uint_eq(k->record->committed, 10);
+	ck_assert((k->record->flags & (VN_R_CLOSED | VN_R_DOOMED)) == VN_R_CLOSED);
+	ck_assert_int_eq(recv(k->client, text, sizeof text, 0), 10);
+	ck_assert_str_eq(text, "last words");
+	ck_assert_int_eq(recv(k->client, text, sizeof text, 0), 0);
+	bench_free(k);
+}
+END_TEST
+
 START_TEST(a_dead_worker_asks_for_nothing_and_sends_nothing_uncommitted)
 {
 	bench *k = bench_new();
@@ -356,11 +381,324 @@ START_TEST(a_dead_worker_asks_for_nothing_and_sends_nothing_uncommitted)
 	publish(k, &(vn_desc){.kind = VN_KIND_LISTEN, .len = 5});
 	k->worker.state = VN_WORKER_NONE;
 	vn_settle_worker(&k->broker, &k->worker);
-	ck_assert(k->record->flags & VN_R_DOOMED);
+	ck_assert(k->record->flags & VN_R_KEPT && k->record->flags & VN_R_WAITING);
 	ck_assert_uint_eq(k->record->queued, 0);
 	ck_assert_int_eq(recv(k->client, text, sizeof text, 0), -1);
 	ck_assert(!k->worker.listeners[0].used);
-	ck_assert_uint_eq(k->broker.n_resets[VN_RESET_WORKER_DIED], 1);
+	ck_assert_uint_eq(k->broker.n_resets[VN_RESET_WORKER_DIED], 0);
+	bench_free(k);
+}
+END_TEST
+
+/* What the broker has pushed for the worker, taken as the worker would: at most max, up to its head. */
+static uint32_t
+worker_takes(bench *k, vn_desc *out, uint32_t max)
+{
+	int n;
+
+	vn_link_flush(&k->worker.link);
+	n = vn_lane_rx_take(&k->taken, out, max);
+	ck_assert_int_ge(n, 0);
+	vn_lane_rx_release(&k->taken);
+	return (uint32_t)n;
+}
+
+START_TEST(what_is_given_back_is_delivered_again_elsewhere)
+{
+	bench *k = bench_new();
+	vn_broker *b = &k->broker;
+	vn_worker *w = &k->worker;
+	vn_record *r = k->record;
+	vn_desc got[8];
+	char text[16] = "";
+
+	ck_assert_uint_eq(worker_takes(k, got, 8), 1);
+	vn_area_write(&w->link.own, got[0].block, 0, "0123456789", 10);
+	/* Of ten bytes, six are answered; the answer is not all sent when the worker gives the connection back. */
+	r->flags &= ~(uint32_t)VN_R_WRITABLE;
+	w->state = VN_WORKER_DRAINING;
+	ck_assert(vn_dispatch_release(b, w, r));
+	ck_assert(vn_dispatch_release(b, w, r));
+	vn_debt_pay(b, w);
+	ck_assert_uint_eq(worker_takes(k, got, 8), 1);
+	ck_assert_int_eq(got[0].kind, VN_KIND_RELEASE);
+	send_text(k, "answer", VN_ACK | VN_COMMIT, 6);
+	tell(k, (vn_desc){.kind = VN_KIND_RELEASED, .report = 6});
+	ck_assert(!w->broken);
+	ck_assert_uint_eq(vn_blocks_available(w->link.blocks), AREA);
+	ck_assert_uint_eq(w->n_busy, 0);
+	/* Until FINAL it is nobody's, and the worker has nothing to say of it. */
+	tell(k, (vn_desc){.kind = VN_KIND_CLOSE, .pos = 6});
+	ck_assert_uint_eq(b->n_stale_messages, 1);
+	r->flags |= VN_R_READABLE;
+	vn_socket_input(b, r);
+	vn_debt_pay(b, w);
+	ck_assert_uint_eq(worker_takes(k, got, 8), 1);
+	ck_assert_int_eq(got[0].kind, VN_KIND_FINAL);
+	ck_assert((r->flags & (VN_R_ATTACHED | VN_R_WAITING | VN_R_KEPT)) ==
+		  (VN_R_WAITING | VN_R_KEPT));
+	ck_assert_uint_eq(r->delivered, 6);
+	/* Somebody is there again; the answer goes out of the ledger. */
+	w->state = VN_WORKER_READY;
+	vn_dispatch_waiting(b);
+	r->flags |= VN_R_WRITABLE;
+	vn_socket_flush(b, r);
+	ck_assert_int_eq(recv(k->client, text, sizeof text, 0), 6);
+	ck_assert_str_eq(text, "answer");
+	ck_assert_uint_eq(worker_takes(k, got, 8), 1);
+	ck_assert_int_eq(got[0].kind, VN_KIND_DATA);
+	ck_assert_uint_eq(got[0].flags, VN_OPEN | VN_RESUME);
+	ck_assert_uint_eq(vn_desc_attempts(&got[0]), 0);
+	ck_assert_uint_eq(got[0].pos, 6);
+	ck_assert_uint_eq(got[0].report, 6);
+	ck_assert_uint_eq(got[0].len, 4);
+	vn_area_read(&w->link.own, got[0].block, got[0].offset, text, 4);
+	ck_assert_int_eq(memcmp(text, "6789", 4), 0);
+	ck_assert(!(r->flags & (VN_R_KEPT | VN_R_RELEASE | VN_R_RELEASED)));
+	ck_assert_uint_eq(
+		vn_blocks_available(b->ledger->spill_blocks), b->ledger->spill.geometry.area_bytes);
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(nothing_is_given_back_unasked_or_in_the_middle)
+{
+	for (int i = 0; i < 5; i++) {
+		bench *k = bench_new();
+
+		if (i > 0)
+			ck_assert(vn_dispatch_release(&k->broker, &k->worker, k->record));
+		if (i == 2)
+			tell(k, (vn_desc){.kind = VN_KIND_ACK, .report = 5});
+		if (i == 3)
+			tell(k, (vn_desc){.kind = VN_KIND_SHUTDOWN});
+		if (i == 4) /* an answer without the commit of its request */
+			send_text(k, "answer", 0, 0);
+		tell(k, (vn_desc){.kind = VN_KIND_RELEASED, .report = i == 1 ? 1 : i == 2 ? 5 : 0});
+		ck_assert(k->worker.broken);
+		ck_assert_ptr_nonnull(
+			strstr(k->said, i == 0 || i == 3 ? "bad kind" : "bad report"));
+		bench_free(k);
+	}
+}
+END_TEST
+
+static void
+say_state(bench *k, uint32_t len, uint16_t part, unsigned char value)
+{
+	vn_desc d = {.kind = VN_KIND_STATE, .arg = part, .len = len};
+
+	memset(d.bytes, value, sizeof d.bytes);
+	tell(k, d);
+}
+
+START_TEST(state_counts_from_its_commit_on)
+{
+	bench *k = bench_new();
+	vn_broker *b = &k->broker;
+	vn_record *r = k->record;
+	vn_desc got[8];
+	const unsigned char *state;
+
+	worker_takes(k, got, 8);
+	say_state(k, 50, 0, 1);
+	say_state(k, 50, 1, 1);
+	ck_assert(!(r->flags & VN_R_STATEFUL));
+	tell(k, (vn_desc){.kind = VN_KIND_ACK, .flags = VN_COMMIT, .report = 4});
+	ck_assert((r->flags & (VN_R_STATEFUL | VN_R_STAGED)) == VN_R_STATEFUL);
+	say_state(k, 50, 0, 2);
+	say_state(k, 50, 1, 2);
+	say_state(k, 50, 0, 3); /* instead of the one before */
+	say_state(k, 50, 1, 3);
+	tell(k, (vn_desc){.kind = VN_KIND_ACK, .flags = VN_COMMIT, .report = 5});
+	say_state(k, 50, 0, 4);
+	ck_assert(!k->worker.broken);
+	k->worker.state = VN_WORKER_NONE;
+	vn_settle_worker(b, &k->worker);
+	ck_assert((r->flags & (VN_R_STATEFUL | VN_R_STAGED | VN_R_WAITING)) ==
+		  (VN_R_STATEFUL | VN_R_WAITING));
+	state = vn_area_at(&b->ledger->spill, r->state, 0);
+	ck_assert(r->state_len == 50 && state[0] == 3 && state[49] == 3);
+	k->worker.state = VN_WORKER_READY;
+	vn_dispatch_waiting(b);
+	ck_assert_uint_eq(worker_takes(k, got, 8), 3);
+	ck_assert_int_eq(got[0].kind, VN_KIND_RESTORE);
+	ck_assert_int_eq(got[1].kind, VN_KIND_RESTORE);
+	ck_assert_uint_eq(got[1].gen, got[2].gen);
+	ck_assert(got[1].arg == 1 && got[1].bytes[1] == 3 && got[1].len == 50);
+	ck_assert_int_eq(got[2].kind, VN_KIND_DATA);
+	vn_socket_reset(b, r, VN_RESET_STOPPING);
+	ck_assert_uint_eq(
+		vn_blocks_available(b->ledger->spill_blocks), b->ledger->spill.geometry.area_bytes);
+	say_state(k, 50, 0, 5); /* it does not know yet */
+	ck_assert(!k->worker.broken);
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(state_in_pieces_that_do_not_fit_kills)
+{
+	for (int i = 0; i < 4; i++) {
+		bench *k = bench_new();
+
+		if (i == 0)
+			say_state(k, 50, 1, 1); /* without the first */
+		if (i > 0)
+			say_state(k, 100, 0, 1);
+		if (i == 1)
+			say_state(k, 100, 2, 1);
+		if (i == 2)
+			say_state(k, 60, 1, 1);
+		ck_assert(k->worker.broken == (i < 3));
+		tell(k, (vn_desc){.kind = VN_KIND_ACK, .flags = VN_COMMIT, .report = 10});
+		ck_assert(k->worker.broken);
+		bench_free(k);
+	}
+}
+END_TEST
+
+static void
+die(bench *k)
+{
+	k->worker.state = VN_WORKER_NONE;
+	vn_settle_worker(&k->broker, &k->worker);
+	k->worker.state = VN_WORKER_READY;
+	k->worker.incarnation++;
+}
+
+START_TEST(only_what_was_taken_is_an_attempt_and_only_unordered_deaths_are_blamed)
+{
+	bench *k = bench_new();
+	vn_broker *b = &k->broker;
+	vn_record *r = k->record;
+	vn_desc got[8];
+
+	die(k); /* nothing was published */
+	ck_assert_uint_eq(r->n_attempts, 0);
+	vn_dispatch_waiting(b);
+	vn_link_flush(&k->worker.link);
+	die(k); /* published, not taken */
+	ck_assert_uint_eq(r->n_attempts, 0);
+	ck_assert(!(r->flags & VN_R_TRIED));
+	vn_dispatch_waiting(b);
+	while (worker_takes(k, got, 8))
+		;
+	k->worker.ordered = true;
+	die(k);
+	k->worker.ordered = false;
+	ck_assert_uint_eq(r->n_attempts, 1);
+	ck_assert_uint_eq(r->blame, 0);
+	vn_dispatch_waiting(b);
+	ck_assert_uint_eq(worker_takes(k, got, 8), 1);
+	ck_assert_uint_eq(vn_desc_attempts(&got[0]), 1);
+	ck_assert_uint_eq(k->worker.suspect, 0);
+	for (uint32_t i = 1; i < 3; i++) {
+		die(k);
+		ck_assert_uint_eq(r->blame, i);
+		ck_assert_uint_eq(r->n_attempts, i + 1);
+		vn_dispatch_waiting(b);
+		ck_assert_uint_eq(worker_takes(k, got, 8), 1);
+		ck_assert_uint_eq(k->worker.suspect, 1);
+	}
+	die(k);
+	ck_assert(r->flags & VN_R_DOOMED);
+	ck_assert_uint_eq(b->n_resets[VN_RESET_QUARANTINED], 1);
+	ck_assert_ptr_nonnull(vn_quarantine_find(b, 1));
+	ck_assert_uint_eq(vn_quarantine_find(b, 1)->n_killed, 3);
+	ck_assert_uint_eq(vn_quarantine_find(b, 1)->len, 10);
+	ck_assert_ptr_null(vn_quarantine_find(b, 2));
+	b->quarantine = vn_quarantine_free(b->quarantine);
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(what_waits_for_another_worker_is_reset_when_there_will_be_none)
+{
+	bench *k = bench_new();
+	vn_broker *b = &k->broker;
+	char text[8];
+
+	send_text(k, "answer", VN_ACK | VN_COMMIT, 4);
+	k->record->flags &= ~(uint32_t)VN_R_WRITABLE;
+	k->worker.state = VN_WORKER_NONE;
+	vn_settle_worker(b, &k->worker);
+	ck_assert(k->record->flags & VN_R_WAITING);
+	b->phase = VN_PHASE_DRAINING;
+	vn_broker_stop_record(b, k->record);
+	ck_assert((k->record->flags & (VN_R_WAITING | VN_R_KEPT | VN_R_DOOMED)) == VN_R_DOOMED);
+	ck_assert_uint_eq(b->n_resets[VN_RESET_STOPPING], 1);
+	k->record->flags |= VN_R_WRITABLE; /* what was committed is sent first */
+	vn_socket_outputs(b);
+	ck_assert_int_eq(recv(k->client, text, sizeof text, 0), 6);
+	bench_free(k);
+}
+END_TEST
+
+START_TEST(a_commit_absolves)
+{
+	bench *k = bench_new();
+	vn_record *r = k->record;
+	vn_desc got[8];
+
+	worker_takes(k, got, 8);
+	die(k);
+	vn_dispatch_waiting(&k->broker);
+	ck_assert_uint_eq(k->worker.suspect, 1);
+	tell(k, (vn_desc){.kind = VN_KIND_ACK, .flags = VN_COMMIT, .report = 10});
+	ck_assert_uint_eq(k->worker.suspect, 0);
+	ck_assert(!(r->flags & VN_R_TRIED));
+	ck_assert_uint_eq(r->blame | r->n_attempts, 0);
+	bench_free(k);
+}
+END_TEST
+
+/* Two connections whose input the worker has taken: the second one is new. */
+static vn_record *
+second_conn(bench *k)
+{
+	vn_broker *b = &k->broker;
+	vn_record *r = vn_record_at(b->ledger, vn_ledger_take(b->ledger));
+	uint32_t block = vn_block_alloc(k->worker.link.blocks, 0);
+
+	r->fd = dup(k->client);
+	r->flags |= VN_R_RESUMABLE;
+	vn_dispatch_attach(b, &k->worker, r);
+	r->received = 5;
+	vn_chain_push(&r->in, b->ledger->in_table, vn_ref(b, 1, block), 5, 5);
+	vn_debt_push_data(b, &k->worker, r, block, 0, 5);
+	return r;
+}
+
+START_TEST(a_suspect_clears_the_others_and_bars_the_next)
+{
+	bench *k = bench_new();
+	vn_broker *b = &k->broker;
+	vn_record *first = k->record, *second;
+	vn_desc got[8];
+
+	worker_takes(k, got, 8);
+	die(k);
+	vn_dispatch_waiting(b);
+	second = second_conn(k);
+	worker_takes(k, got, 8);
+	die(k);
+	ck_assert_uint_eq(first->blame, 2);
+	ck_assert_uint_eq(second->blame, 0);
+	ck_assert_uint_eq(second->n_attempts, 1);
+	second->blame = 1; /* from now on it is suspect as well */
+	vn_dispatch_waiting(b);
+	ck_assert_uint_eq(k->worker.suspect, 1); /* the oldest first */
+	ck_assert((first->flags & (VN_R_ATTACHED | VN_R_WAITING)) == VN_R_ATTACHED);
+	ck_assert((second->flags & (VN_R_ATTACHED | VN_R_WAITING)) == VN_R_WAITING);
+	tell(k, (vn_desc){.kind = VN_KIND_NEED_INPUT, .report = 10});
+	vn_dispatch_waiting(b);
+	ck_assert_uint_eq(k->worker.suspect, 2);
+	ck_assert((second->flags & (VN_R_ATTACHED | VN_R_WAITING)) == VN_R_ATTACHED);
+	worker_takes(k, got, 8);
+	die(k);
+	ck_assert_uint_eq(first->blame, 2); /* it waited for more, the other one did not */
+	ck_assert_uint_eq(second->blame, 2);
+	close(second->fd);
 	bench_free(k);
 }
 END_TEST
@@ -391,6 +729,155 @@ START_TEST(nothing_staged_is_slept_on)
 }
 END_TEST
 
+/* An edge of its socket may come before its turn: who is served waits no more, or it would be reset for that. */
+START_TEST(who_is_served_before_its_turn_leaves_the_line)
+{
+	bench *k = bench_new();
+	vn_broker *b = &k->broker;
+	vn_record *resting = vn_record_at(b->ledger, vn_ledger_take(b->ledger)),
+		  *fixed = vn_record_at(b->ledger, vn_ledger_take(b->ledger));
+	int pair[2];
+
+	ck_assert_int_eq(
+		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+	resting->fd = fixed->fd = pair[0];
+	resting->flags |= VN_R_RESUMABLE | VN_R_READABLE;
+	ck_assert_int_eq(write(pair[1], "line\n", 5), 5);
+	k->worker.state = VN_WORKER_DRAINING;
+	vn_socket_input(b, resting);
+	vn_socket_input(b, fixed);
+	ck_assert(resting->flags & fixed->flags & VN_R_WAITING);
+	k->worker.state = VN_WORKER_READY;
+	vn_socket_input(b, resting); /* as when more arrives */
+	vn_socket_input(b, fixed);
+	ck_assert_uint_eq(resting->delivered, 5);
+	ck_assert((resting->flags & (VN_R_ATTACHED | VN_R_WAITING)) == VN_R_ATTACHED);
+	ck_assert((fixed->flags & (VN_R_ATTACHED | VN_R_WAITING)) == VN_R_ATTACHED);
+	ck_assert_uint_eq(b->waiting.first, VN_NO_RECORD);
+	close(pair[0]);
+	close(pair[1]);
+	bench_free(k);
+}
+END_TEST
+
+/*
+ * State goes with the descriptor that opens an attachment. When a lane has room for others and not for these, the
+ * hub sleeps until the worker has taken some, and is rung then.
+ */
+START_TEST(a_debt_that_needs_more_slots_than_there_are_is_no_reason_to_turn)
+{
+	bench *k = bench_new();
+	vn_broker *b = &k->broker;
+	vn_worker *w = &k->worker;
+	vn_record *r = k->record;
+	vn_desc got[64];
+
+	vn_broker_turn_init(b);
+	b->hook.turn(&b->hook);
+	r->state = vn_block_alloc(b->ledger->spill_blocks, 2);
+	r->state_len = VN_STATE_MAX;
+	r->flags |= VN_R_STATEFUL;
+	vn_debt_add(b, w, r, VN_D_OPEN);
+	while (vn_lane_tx_room(&w->link.tx) > VN_OWN_SLOTS + 2)
+		vn_lane_tx_push(&w->link.tx, &(vn_desc){.kind = VN_KIND_PING});
+	b->hook.turn(&b->hook);
+	ck_assert_uint_eq(w->debtor_first, 0);
+	ck_assert(b->hook.arm(&b->hook));
+	ck_assert_int_gt(vn_lane_rx_take(&k->taken, got, 64), 32);
+	ck_assert(vn_lane_rx_release(&k->taken));
+	vn_worker_heat(w); /* what the bell does */
+	b->hook.turn(&b->hook);
+	ck_assert_uint_eq(w->debtor_first, VN_NO_RECORD);
+	vn_wheel_disarm(b->hub->wheel, &b->sweep);
+	vn_hub_unhook(b->hub, &b->hook);
+	bench_free(k);
+}
+END_TEST
+
+/* The clock of request-timeout, of a request that a worker has had for long while its reader waits for more. */
+static bench *
+bench_with_patience(void)
+{
+	bench *k = bench_new();
+
+	k->config.request_timeout = 30 * VN_SEC;
+	k->config.window = 10;
+	k->worker.pidfd = dup(k->worker.link.bell_out); /* not of a process: nobody is killed */
+	k->record->since = vn_broker_ms(&k->broker) - 40000;
+	return k;
+}
+
+static void
+bench_impatient_free(bench *k)
+{
+	close(k->worker.pidfd);
+	bench_free(k);
+}
+
+START_TEST(a_reader_that_waits_for_more_has_time)
+{
+	bench *k = bench_with_patience();
+	vn_broker *b = &k->broker;
+	vn_record *r = k->record;
+
+	tell(k, (vn_desc){.kind = VN_KIND_NEED_INPUT, .report = 10});
+	ck_assert(r->flags & VN_R_NEED_INPUT);
+	vn_dispatch_sweep(b);
+	ck_assert(!k->worker.was_killed);
+	/* It is told that no more fits: only from here on it is its turn. */
+	b->ledger->in_table[r->in.last].fill = 250;
+	r->flags |= VN_R_READABLE;
+	vn_socket_receive(b, &k->worker, r);
+	ck_assert(r->debts & VN_D_FULL);
+	ck_assert(!(r->flags & VN_R_NEED_INPUT));
+	vn_dispatch_sweep(b);
+	ck_assert(!k->worker.was_killed);
+	r->since -= 40000;
+	vn_dispatch_sweep(b);
+	ck_assert(k->worker.was_killed);
+	bench_impatient_free(k);
+}
+END_TEST
+
+/* The end is something to go on with, as input is. */
+START_TEST(who_is_told_the_end_waits_for_no_more)
+{
+	bench *k = bench_with_patience();
+	vn_broker *b = &k->broker;
+	vn_record *r = k->record;
+
+	tell(k, (vn_desc){.kind = VN_KIND_NEED_INPUT, .report = 10});
+	r->received++;
+	r->flags |= VN_R_ENDED;
+	vn_debt_add(b, &k->worker, r, VN_D_END);
+	vn_debt_pay(b, &k->worker);
+	ck_assert(!(r->flags & VN_R_NEED_INPUT));
+	vn_dispatch_sweep(b);
+	ck_assert(!k->worker.was_killed);
+	r->since -= 40000;
+	vn_dispatch_sweep(b);
+	ck_assert(k->worker.was_killed);
+	bench_impatient_free(k);
+}
+END_TEST
+
+/* It has more than it had when it said so, and asks again if it still waits: its clock does not stand still. */
+START_TEST(who_says_that_it_waits_while_more_is_on_its_way_does_not)
+{
+	bench *k = bench_with_patience();
+
+	tell(k, (vn_desc){.kind = VN_KIND_NEED_INPUT, .report = 9});
+	ck_assert(!(k->record->flags & VN_R_NEED_INPUT));
+	vn_dispatch_sweep(&k->broker);
+	ck_assert(k->worker.was_killed);
+	ck_assert(!k->worker.broken);
+	tell(k, (vn_desc){.kind = VN_KIND_NEED_INPUT, .report = 11});
+	ck_assert(k->worker.broken);
+	ck_assert_ptr_nonnull(strstr(k->said, "violated"));
+	bench_impatient_free(k);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -404,8 +891,22 @@ main(void)
 		a_late_close_does_not_meet_the_next_connection,
 		a_close_that_crosses_its_taking_back_is_honoured,
 		what_was_published_before_the_death_counts,
+		a_close_commits_what_was_written_before_it,
 		a_dead_worker_asks_for_nothing_and_sends_nothing_uncommitted,
+		what_is_given_back_is_delivered_again_elsewhere,
+		nothing_is_given_back_unasked_or_in_the_middle,
+		state_counts_from_its_commit_on,
+		state_in_pieces_that_do_not_fit_kills,
+		only_what_was_taken_is_an_attempt_and_only_unordered_deaths_are_blamed,
+		what_waits_for_another_worker_is_reset_when_there_will_be_none,
+		a_commit_absolves,
+		a_suspect_clears_the_others_and_bars_the_next,
 		nothing_staged_is_slept_on,
+		who_is_served_before_its_turn_leaves_the_line,
+		a_debt_that_needs_more_slots_than_there_are_is_no_reason_to_turn,
+		a_reader_that_waits_for_more_has_time,
+		who_is_told_the_end_waits_for_no_more,
+		who_says_that_it_waits_while_more_is_on_its_way_does_not,
 	};
 
 	return suite_run("broker_intake", tests, SUITE_COUNT(tests));

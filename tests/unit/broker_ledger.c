@@ -108,6 +108,9 @@ START_TEST(a_fresh_record_has_nothing_of_the_one_before)
 	ck_assert_uint_eq(r->queued | r->queued_c | r->sent | r->reported, 0);
 	ck_assert_uint_eq(r->debts, 0);
 	ck_assert(vn_chain_is_empty(&r->in) && vn_chain_is_empty(&r->out));
+	ck_assert(vn_chain_is_empty(&r->kept));
+	ck_assert(r->state == VN_NO_BLOCK && r->staged == VN_NO_BLOCK);
+	ck_assert_uint_eq(r->n_attempts | r->blame, 0);
 	vn_ledger_free(l);
 }
 END_TEST
@@ -115,19 +118,22 @@ END_TEST
 START_TEST(tables_of_each_slot_and_the_spill_lie_apart)
 {
 	vn_ledger *l = ledger_open();
-	uint32_t n = 3 * l->n_granules;
+	uint32_t n = l->n_spill + 2 * l->n_granules, spill = l->n_spill * VN_GRANULE;
 
 	ck_assert_uint_eq(l->n_granules, AREA / VN_GRANULE);
 	for (uint32_t ref = 0; ref < n; ref++) {
 		l->in_table[ref].end = ref;
 		l->out_table[ref].end = n + ref;
 	}
-	memset(vn_area_at(&l->spill, 0, 0), 0xff, AREA);
+	memset(vn_area_at(&l->spill, 0, 0), 0xff, spill);
 	for (uint32_t i = 0; i < N_RECORDS; i++)
 		memset(vn_record_at(l, i), 0xff, sizeof(vn_record));
 	for (uint32_t ref = 0; ref < n; ref++)
 		suite_assert(l->in_table[ref].end == ref && l->out_table[ref].end == n + ref);
-	ck_assert_uint_eq(vn_blocks_available(l->spill_blocks), AREA);
+	ck_assert_uint_ge(spill, 4 * AREA); /* both lanes of both workers */
+	ck_assert_uint_eq(vn_blocks_available(l->spill_blocks), spill);
+	ck_assert_uint_eq(vn_ledger_ref(l, 1, 0), l->n_spill);
+	ck_assert_uint_eq(vn_ledger_ref(l, 2, 0), l->n_spill + l->n_granules);
 	vn_ledger_free(l);
 }
 END_TEST

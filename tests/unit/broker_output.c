@@ -46,7 +46,7 @@ bench_new(void)
 	k->broker.config = &k->config;
 	k->config.log_level = LOG_INFO;
 	k->worker.broker = &k->broker;
-	k->worker.slot = 2;
+	k->worker.number = 2;
 	k->worker.incarnation = 7;
 	k->output = vn_output_open(&k->worker, STDOUT_FILENO, &k->theirs);
 	ck_assert_ptr_nonnull(k->output);
