@@ -15,8 +15,13 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "broker/balance.h"
+#include "broker/change.h"
 #include "broker/endpoint.h"
+#include "broker/leave.h"
 #include "broker/log.h"
+#include "broker/quarantine.h"
+#include "broker/recorder.h"
 #include "broker/socket.h"
 #include "broker/worker.h"
 
@@ -27,7 +32,7 @@ static uint32_t
 connection_limit(const vn_config *config)
 {
 	struct rlimit limit;
-	uint64_t own = OWN_FDS + 12ull * config->n_workers;
+	uint64_t own = OWN_FDS + 24ull * config->n_workers; /* twice while some replace others */
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return 1024;
@@ -53,7 +58,7 @@ open_ledger(vn_broker *b)
 			b->config->n_workers);
 		return VN_EXIT_SYSTEM;
 	}
-	b->ledger = vn_ledger_new(limit, b->config->n_workers + 1, b->config->lane_memory);
+	b->ledger = vn_ledger_new(limit, VN_MAX_SLOTS + 1, b->config->lane_memory);
 	if (!b->ledger) {
 		vn_log(b->hub, LOG_ERR, "cannot make the ledger for %u connections: %s", limit,
 			strerror(errno));
@@ -67,6 +72,8 @@ open_all(vn_broker *b)
 {
 	int code = open_ledger(b);
 
+	if (code == 0 && (!(b->change = vn_change_new(b)) || !(b->recorder = vn_recorder_new())))
+		code = VN_EXIT_SYSTEM;
 	if (code == 0)
 		vn_poller_records(
 			b->hub->poller, b->conn_class, b->ledger->records, sizeof(vn_record));
@@ -82,10 +89,10 @@ open_all(vn_broker *b)
 static int
 start_workers(vn_broker *b)
 {
-	b->n_slots = b->config->n_workers;
-	for (uint16_t i = 1; i <= b->n_slots; i++) {
-		b->workers[i] = vn_worker_new(b, i);
-		if (!b->workers[i] || vn_worker_start(b->workers[i]) < 0)
+	for (uint16_t i = 1; i <= b->config->n_workers; i++) {
+		vn_worker *w = vn_worker_new(b, i);
+
+		if (!w || vn_worker_start(w) < 0)
 			return VN_EXIT_SYSTEM;
 	}
 	return 0;
@@ -120,13 +127,18 @@ static void
 close_all(vn_broker *b)
 {
 	vn_broker_signals_deinit(b);
+	b->change = vn_change_free(b->change);
+	vn_leave_deinit(b);
+	vn_balance_deinit(b);
 	for (uint32_t i = 1; i <= b->n_slots; i++)
-		b->workers[i] = vn_worker_free(b->workers[i]);
+		vn_worker_free(b->workers[i]);
 	for (uint32_t i = 0; b->ledger && i < b->ledger->high; i++)
 		vn_socket_abandon(vn_record_at(b->ledger, i));
 	vn_endpoints_close(b);
 	vn_control_close(b);
+	b->quarantine = vn_quarantine_free(b->quarantine);
 	b->ledger = vn_ledger_free(b->ledger);
+	b->recorder = vn_recorder_free(b->recorder);
 	b->hub = vn_hub_close(b->hub);
 }
 
@@ -153,6 +165,7 @@ vn_broker_run(const vn_config *config)
 	b->started = vn_now(b->hub);
 	b->conn_class = vn_poller_class(b->hub->poller, vn_socket_on_event, b);
 	vn_broker_turn_init(b);
+	vn_balance_init(b);
 	code = open_all(b);
 	if (code == 0)
 		code = start_workers(b);

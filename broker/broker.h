@@ -22,6 +22,7 @@
 #include "shm/link.h"
 
 #define VN_MAX_WORKERS   256
+#define VN_MAX_SLOTS     512 /* those that come, beside those that go */
 #define VN_MAX_ENDPOINTS 256
 #define VN_MAX_LISTENS   64 /* -l on the command line */
 #define VN_OWN_SLOTS     8  /* of a lane, for the worker's own debts */
@@ -54,7 +55,10 @@ typedef struct vn_config {
 	char *control_path;
 	char *name;
 	vn_time start_timeout, release_after, linger_timeout, drain_timeout, queue_timeout;
+	vn_time reload_trial;
 	uint32_t window, depth, lane_memory;
+	vn_time stall_timeout, request_timeout; /* 0: off */
+	uint32_t retries, quarantine_bytes;
 	uint32_t max_conns; /* 0: from RLIMIT_NOFILE */
 	int log_level;
 } vn_config;
@@ -62,8 +66,9 @@ typedef struct vn_config {
 typedef enum vn_worker_state {
 	VN_WORKER_NONE,     /* no process; restart_timer may be armed */
 	VN_WORKER_STARTING, /* has a process, not READY */
+	VN_WORKER_STANDBY,  /* READY, and kept in hand by a change (change.c) */
 	VN_WORKER_READY,
-	VN_WORKER_DRAINING, /* asked to finish */
+	VN_WORKER_DRAINING, /* gives away what it has; asked to finish when that is certain */
 } vn_worker_state;
 
 typedef struct vn_broker vn_broker;
@@ -82,21 +87,42 @@ typedef struct vn_worker_listener {
 typedef struct vn_output {
 	vn_watch watch;
 	vn_broker *broker;
-	uint16_t slot;
+	uint16_t number;
 	uint32_t incarnation;
 	int to; /* 1 or 2 */
 	uint32_t len;
 	char line[1024];
 } vn_output;
 
+/* A worker's bell, and how often it rang without news (ring.c). */
+typedef struct vn_ring {
+	vn_watch watch;
+	vn_timer timer;       /* while nobody listens */
+	uint32_t next, taken; /* the cursors when it rang last */
+	uint32_t n_idle;      /* rings without news, in a row */
+	uint32_t n_pauses;    /* in a row */
+	vn_time paused_at;
+} vn_ring;
+
 struct vn_worker {
 	vn_broker *broker;
-	uint16_t slot; /* from 1 */
-	uint32_t incarnation;
+	uint16_t slot; /* where its blocks stand in the tables of the ledger; from 1 */
+	uint16_t
+		number; /* what people and VANILLA_WORKER call it; two at a time while one takes over */
+	uint32_t incarnation; /* of this number, and never used before in this slot */
 	vn_worker_state state;
+	uint32_t change;            /* with which it comes or goes; 0 */
+	bool coming;                /* on trial in that change */
+	bool going;                 /* for good: has no successor */
+	bool ordered;               /* we, or an administrator, end it: nobody is to blame */
+	bool was_told, was_stopped; /* that it leaves; that it has to */
+	vn_time leave_until;
+	uint64_t n_requests_seen; /* balance.c: at the last look */
+	bool idled;
 	pid_t pid;
 	int pidfd, handshake;
-	vn_watch death, hello, bell;
+	vn_watch death, hello;
+	vn_ring ring;
 	vn_output *outputs[2];
 	bool linked; /* the link is up: lanes may be used */
 	bool hot;    /* in the list of those whose lane is looked at */
@@ -115,8 +141,13 @@ struct vn_worker {
 	vn_ledger_list starved; /* of these, those that wait for a block to come home */
 	/* debts */
 	uint32_t debtor_first, debtor_last; /* connections, by index */
-	bool owes_drain, owes_stop;
+	bool owes_drain, owes_stop, owes_ping;
 	uint32_t n_answers_owed;
+	/* liveness.c */
+	uint32_t head_seen;          /* its head when we last looked ... */
+	vn_time moved_at, pinged_at; /* ... and since when it has not moved */
+	uint32_t suspect;            /* index + 1 of the one that bars others, 0: none does */
+	vn_time suspect_since;
 	/* life */
 	vn_time started, ready_at;
 	vn_timer start_timer, restart_timer, kill_timer;
@@ -163,6 +194,7 @@ typedef enum vn_reset_reason {
 	VN_RESET_NO_BLOCKS,
 	VN_RESET_STOPPING,
 	VN_RESET_LINGER,
+	VN_RESET_QUARANTINED,
 	VN_N_RESET_REASONS
 } vn_reset_reason;
 
@@ -171,8 +203,10 @@ struct vn_broker {
 	const vn_config *config;
 	vn_ledger *ledger;
 	vn_phase phase;
-	vn_worker *workers[VN_MAX_WORKERS + 1]; /* by slot, from 1 */
-	uint32_t n_slots;
+	vn_worker *workers[VN_MAX_SLOTS + 1];      /* by slot, from 1 */
+	uint32_t n_slots;                          /* slots ever used */
+	uint32_t incarnations[VN_MAX_WORKERS + 1]; /* the last one, by number */
+	uint32_t slot_incarnations[VN_MAX_SLOTS + 1];
 	vn_broker_endpoint *endpoints[VN_MAX_ENDPOINTS];
 	uint32_t n_endpoints;
 	int conn_class; /* of the poller */
@@ -184,9 +218,12 @@ struct vn_broker {
 	vn_ledger_list closing;       /* closed by us, until the peer is done or linger_timeout */
 	vn_timer sweep, report_timer; /* release-after, queue and linger timeouts; SENT */
 	vn_timer stop_timer;
+	vn_time swept_at;                 /* when we last looked after workers */
+	struct vn_quarantine *quarantine; /* quarantine.h */
 	vn_watch signals;
 	uint32_t n_ready, n_idle; /* workers READY; of those, with nothing un-acknowledged */
 	bool ever_ready;
+	bool may_prune;        /* endpoints may be there that nobody wants any more */
 	int last_listen_error; /* a negative errno: why a program that ends before READY may have ended */
 	bool is_over;
 	int exit_code;
@@ -194,6 +231,10 @@ struct vn_broker {
 	vn_time stop_at; /* the drain ends */
 	vn_time started;
 	struct vn_control *control;
+	struct vn_change *change;     /* change.h */
+	struct vn_recorder *recorder; /* recorder.h */
+	vn_timer balance_timer;
+	vn_timer leave_timer; /* while somebody gives away what it has */
 	/* counters */
 	uint64_t n_accepted, n_closed, n_requests, bytes_in, bytes_out;
 	uint64_t n_stale_messages; /* of generations that are over: ignored */
@@ -207,7 +248,7 @@ struct vn_broker {
 static inline uint32_t
 vn_ref(const vn_broker *b, uint16_t slot, uint32_t block)
 {
-	return slot * b->ledger->n_granules + block;
+	return vn_ledger_ref(b->ledger, slot, block);
 }
 
 /* broker.c */

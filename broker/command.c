@@ -3,22 +3,27 @@
  * Command - what the lines of the control socket mean
  *
  * An answer is its data lines, then "OK" or "ERR code sentence", then an empty line. The codes: "unknown"
- * command, "usage" of a known one; "limit", "denied" and "memory" come from the socket.
+ * command, "usage" of a known one; "refused", it cannot be done now, "failed", it was tried and rolled back, and
+ * "lost", nobody remembers how it ended, of those that change workers; "limit", "denied" and "memory" come from the
+ * socket.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/change.h"
 #include "broker/control.h"
 #include "broker/report.h"
+#include "broker/show.h"
+#include "broker/worker.h"
 
 #define WORDS_MAX     16
-#define LINE_MAX_TEXT (VN_ROW_BYTES + VN_ROW_MAX * 44)
 #define MEASURED_ROWS 256 /* their widths decide on those of the table */
 #define WORK_ROW      32
 #define WORK_SKIP     1
 #define BLANKS        " \t"
+#define OUTCOME_LOOK  (10 * VN_MS)
 
 typedef struct command {
 	const char *name, *arguments, *help;
@@ -87,17 +92,172 @@ drain_run(vn_client *c, char **words, size_t n)
 static int
 row_write(vn_client *c, const vn_query *q, const vn_row *row, const vn_widths *widths)
 {
-	char line[LINE_MAX_TEXT], *json;
+	return vn_show_row(c, q->report->columns, row, q->json ? NULL : widths);
+}
+
+/* Waits until a change is done, which may take the drain-timeout. */
+static int
+change_wait(vn_client *c, uint32_t serial, const char *why)
+{
+	const vn_outcome *o = NULL;
+	int rc = 0;
+
+	if (serial == 0)
+		return vn_client_error(c, "refused", "%s", why);
+	while (rc == 0 && !(o = vn_change_outcome(c->control->broker->change, serial))) {
+		rc = vn_sleep(c->control->hub, OUTCOME_LOOK);
+		if (rc == 0)
+			rc = vn_client_work(c, VN_CLIENT_WORK_LINE);
+	}
+	if (rc < 0)
+		return rc;
+	if (o->serial != serial)
+		return vn_client_error(c, "lost", "too many changes since; see the log");
+	if (o->failed)
+		return vn_client_error(c, "failed", "%s", o->text);
+	rc = vn_client_printf(c, "%s\n", o->text);
+	if (rc == 0 && o->n_overdue)
+		rc = vn_client_printf(
+			c, "%u did not finish within drain-timeout\n", (unsigned)o->n_overdue);
+	return rc < 0 ? rc : vn_client_ok(c);
+}
+
+/* Waits until no change is under way. */
+static int
+change_turn(vn_client *c)
+{
+	int rc = 0;
+
+	while (rc == 0 && !vn_change_is_open(c->control->broker->change)) {
+		rc = vn_sleep(c->control->hub, OUTCOME_LOOK);
+		if (rc == 0)
+			rc = vn_client_work(c, VN_CLIENT_WORK_LINE);
+	}
+	return rc;
+}
+
+static int
+reload_run(vn_client *c, char **words, size_t n)
+{
+	char why[VN_CHANGE_TEXT] = "";
+	int rc = change_turn(c);
+
+	(void)words, (void)n;
+	if (rc < 0)
+		return rc;
+	return change_wait(c, vn_change_reload(c->control->broker->change, why), why);
+}
+
+static int
+scale_to(vn_client *c, uint64_t n)
+{
+	char why[VN_CHANGE_TEXT] = "";
+	int rc = change_turn(c);
+
+	if (rc < 0)
+		return rc;
+	n = n <= UINT32_MAX ? n : UINT32_MAX;
+	return change_wait(c, vn_change_scale(c->control->broker->change, (uint32_t)n, why), why);
+}
+
+static int
+scale_run(vn_client *c, char **words, size_t n)
+{
+	char *rest = NULL;
+	uint64_t count = 0;
+
+	if (n == 2 && *words[1] >= '0' && *words[1] <= '9')
+		count = strtoull(words[1], &rest, 10);
+	if (!rest || *rest)
+		return vn_client_error(
+			c, "usage", "scale N, the number of workers there are to be");
+	return scale_to(c, count);
+}
+
+static int
+worker_add(vn_client *c)
+{
+	int rc = change_turn(c);
+
+	if (rc < 0)
+		return rc;
+	return scale_to(c, vn_change_count(c->control->broker->change) + 1ull);
+}
+
+static int
+worker_drain(vn_client *c, vn_worker *w)
+{
+	char why[VN_CHANGE_TEXT] = "";
+
+	return change_wait(c, vn_change_drain(c->control->broker->change, w, why), why);
+}
+
+static int
+worker_restart(vn_client *c, vn_worker *w)
+{
+	char why[VN_CHANGE_TEXT] = "";
+
+	return change_wait(c, vn_change_restart(c->control->broker->change, w, why), why);
+}
+
+static int
+worker_kill(vn_client *c, vn_worker *w)
+{
+	if (w->state == VN_WORKER_NONE)
+		return vn_client_error(c, "refused", "worker %u is not running", w->number);
+	w->ordered = true;
+	vn_worker_kill(w, "was killed on request");
+	return vn_client_ok(c);
+}
+
+/* Whom "2" or "2.7" means: who stays, or whoever it is. */
+static vn_worker *
+worker_named(vn_client *c, const char *text, bool any, char why[static 256])
+{
+	vn_broker *b = c->control->broker;
+	int64_t incarnation;
+	int number;
+
+	if (vn_worker_parse(text, &number, &incarnation, why) < 0)
+		return NULL;
+	for (uint32_t i = 1; i <= b->n_slots; i++) {
+		vn_worker *w = b->workers[i];
+
+		if (w && w->number == number &&
+			(incarnation < 0 || w->incarnation == incarnation) &&
+			((any && incarnation >= 0) || (!w->coming && !w->going)))
+			return w;
+	}
+	snprintf(why, 256, "there is no worker %.60s, or it is on its way out; see show workers",
+		text);
+	return NULL;
+}
+
+static int
+worker_run(vn_client *c, char **words, size_t n)
+{
+	static const struct {
+		const char *name;
+		int (*run)(vn_client *c, vn_worker *w);
+		bool any; /* also one that comes or goes */
+	} verbs[] = {{"drain", worker_drain, false}, {"restart", worker_restart, false},
+		{"kill", worker_kill, true}};
+	char why[256];
+	vn_worker *w;
 	int rc;
 
-	if (!q->json)
-		return vn_client_write(c, line, vn_row_print(row, widths, line, sizeof line));
-	json = vn_row_json(row, q->report->columns);
-	if (!json)
-		return -ENOMEM;
-	rc = vn_client_write(c, json, strlen(json));
-	free(json);
-	return rc;
+	if (n == 2 && strcmp(words[1], "add") == 0)
+		return worker_add(c);
+	for (size_t i = 0; n == 3 && i < sizeof verbs / sizeof *verbs; i++) {
+		if (strcmp(verbs[i].name, words[1]) != 0)
+			continue;
+		rc = verbs[i].any ? 0 : change_turn(c);
+		if (rc < 0)
+			return rc;
+		w = worker_named(c, words[2], verbs[i].any, why);
+		return w ? verbs[i].run(c, w) : vn_client_error(c, "usage", "%s", why);
+	}
+	return vn_client_error(c, "usage", "worker add, or worker drain, restart or kill ID");
 }
 
 /* The next one that is wanted. The others have their turn in here, so the broker may be gone: then *rc says so. */
@@ -202,6 +362,8 @@ show_run(vn_client *c, char **words, size_t n)
 
 	if (vn_query_init(&q, c->control->broker, words + 1, n - 1, why) < 0)
 		return vn_client_error(c, "usage", "%s", why);
+	if (q.report->write)
+		return q.report->write(c, words + 1, n - 1 - q.json, q.json);
 	if (q.report->single)
 		rc = q.json ? show_object(c, &q, &row) : show_single(c, &q, &row);
 	else
@@ -216,6 +378,12 @@ static const command commands[] = {
 	{"ping", NULL, "OK if the broker is alive", ping_run},
 	{"quit", NULL, "end this connection", quit_run},
 	{"show", "", NULL, show_run}, /* one line for each report, in their table */
+	{"reload", NULL, "start the program anew; the new workers take over the connections",
+		reload_run},
+	{"scale", "N", "have N workers", scale_run},
+	{"worker", "add", "one worker more", worker_run},
+	{"worker", "drain|restart|kill ID", "do without it; replace it; kill it, it is replaced",
+		worker_run},
 	{"drain", NULL, "finish the requests in hand, then end", drain_run},
 	{"stop", "[now]", "the same; now: without waiting for them", stop_run},
 };

@@ -265,11 +265,17 @@ send_line(const ctl *k, int fd)
 static int
 result(const char *line)
 {
+	int code_len;
+
 	if (strcmp(line, "OK\n") == 0)
 		return 0;
 	if (strncmp(line, "ERR ", 4) == 0)
 		line += 4;
-	fprintf(stderr, "vanilla: %s", line);
+	code_len = (int)strcspn(line, " \n");
+	if (line[code_len] == ' ')
+		fprintf(stderr, "vanilla: %.*s: %s", code_len, line, line + code_len + 1);
+	else
+		fprintf(stderr, "vanilla: %s", line);
 	return VN_EXIT_FAILURE;
 }
 

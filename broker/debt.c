@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "broker/dispatch.h"
+#include "broker/keep.h"
 #include "broker/socket.h"
 
 #define REPORT_AFTER (50 * VN_MS) /* to twice that */
@@ -26,16 +27,26 @@
 bool
 vn_debt_owes(const vn_worker *w)
 {
-	return w->debtor_first != VN_NO_RECORD || w->owes_drain || w->owes_stop ||
+	return w->debtor_first != VN_NO_RECORD || w->owes_drain || w->owes_stop || w->owes_ping ||
 	       (w->n_answers_owed && vn_blocks_available(w->link.blocks));
+}
+
+/* Is there room for the next descriptor of a connection? If it opens an attachment, state comes before it. */
+static bool
+has_room(vn_worker *w, const vn_record *r)
+{
+	uint32_t n = 1;
+
+	if ((r->flags & VN_R_STATEFUL) && (!(r->flags & VN_R_ATTACHED) || r->debts & VN_D_OPEN))
+		n += vn_state_descs(r->state_len);
+	return vn_lane_tx_has(&w->link.tx, VN_OWN_SLOTS + n);
 }
 
 /* May a connection's descriptor be pushed right now, ahead of no other debtor? */
 bool
-vn_debt_may_push(vn_worker *w)
+vn_debt_may_push(vn_worker *w, const vn_record *r)
 {
-	return w->linked && !w->broken && w->debtor_first == VN_NO_RECORD &&
-	       vn_lane_tx_has(&w->link.tx, VN_OWN_SLOTS + 1);
+	return w->linked && !w->broken && w->debtor_first == VN_NO_RECORD && has_room(w, r);
 }
 
 static void
@@ -73,9 +84,25 @@ debtor_pop(vn_broker *b, vn_worker *w)
 	return r;
 }
 
+/* What the last handler left comes before the descriptor that opens the next attachment. */
+static void
+push_state(vn_broker *b, vn_worker *w, const vn_record *r)
+{
+	uint32_t n = vn_state_descs(r->state_len);
+
+	for (uint16_t i = 0; i < n; i++) {
+		vn_desc d = {.kind = VN_KIND_RESTORE,
+			.conn = vn_record_index(b->ledger, r),
+			.gen = r->gen};
+
+		vn_keep_restore(b, r, &d, i);
+		push(w, &d);
+	}
+}
+
 /* A descriptor of a connection; the first one of an attachment opens it. */
 static vn_desc
-desc_of(vn_broker *b, vn_record *r, uint8_t kind)
+desc_of(vn_broker *b, vn_worker *w, vn_record *r, uint8_t kind)
 {
 	vn_desc d = {.kind = kind, .conn = vn_record_index(b->ledger, r), .gen = r->gen};
 
@@ -87,6 +114,10 @@ desc_of(vn_broker *b, vn_record *r, uint8_t kind)
 	if (kind != VN_KIND_OPEN)
 		d.flags |= VN_OPEN;
 	d.arg = r->listener;
+	if (r->flags & VN_R_TRIED)
+		d.arg |= (uint16_t)(r->n_attempts << 8);
+	if (r->flags & VN_R_STATEFUL)
+		push_state(b, w, r);
 	d.peer = r->peer;
 	r->reported = r->queued; /* where this worker's output starts */
 	d.report = r->queued;
@@ -115,7 +146,7 @@ void
 vn_debt_push_data(
 	vn_broker *b, vn_worker *w, vn_record *r, uint32_t block, uint32_t offset, uint32_t len)
 {
-	vn_desc d = desc_of(b, r, VN_KIND_DATA);
+	vn_desc d = desc_of(b, w, r, VN_KIND_DATA);
 
 	d.pos = r->delivered;
 	d.block = block;
@@ -123,6 +154,10 @@ vn_debt_push_data(
 	d.len = len;
 	ride(r, &d);
 	r->delivered += len;
+	if (r->flags & VN_R_NEED_INPUT)
+		vn_dispatch_fed(b, r);
+	if (r->flags & VN_R_TRIED)
+		vn_dispatch_suspect(b, w, r);
 	vn_dispatch_busy(b, w, r);
 	push(w, &d);
 }
@@ -131,7 +166,7 @@ vn_debt_push_data(
 void
 vn_debt_push_revoked(vn_broker *b, vn_worker *w, vn_record *r)
 {
-	vn_desc d = desc_of(b, r, VN_KIND_REVOKED);
+	vn_desc d = desc_of(b, w, r, VN_KIND_REVOKED);
 
 	d.flags = VN_FINAL;
 	ride(r, &d);
@@ -141,11 +176,12 @@ vn_debt_push_revoked(vn_broker *b, vn_worker *w, vn_record *r)
 static void
 pay_end(vn_broker *b, vn_worker *w, vn_record *r)
 {
-	vn_desc d = desc_of(b, r, VN_KIND_END);
+	vn_desc d = desc_of(b, w, r, VN_KIND_END);
 
 	d.pos = r->delivered;
 	ride(r, &d);
 	r->delivered++;
+	vn_dispatch_fed(b, r);
 	vn_dispatch_busy(b, w, r);
 	push(w, &d);
 }
@@ -153,7 +189,7 @@ pay_end(vn_broker *b, vn_worker *w, vn_record *r)
 static void
 pay_plain(vn_broker *b, vn_worker *w, vn_record *r, uint8_t kind)
 {
-	vn_desc d = desc_of(b, r, kind);
+	vn_desc d = desc_of(b, w, r, kind);
 
 	if (kind == VN_KIND_SENT)
 		ride(r, &d);
@@ -186,6 +222,9 @@ pay_one(vn_broker *b, vn_worker *w, vn_record *r, uint16_t debt)
 	case VN_D_FULL:
 		pay_plain(b, w, r, VN_KIND_FULL);
 		break;
+	case VN_D_RELEASE:
+		pay_plain(b, w, r, VN_KIND_RELEASE);
+		break;
 	case VN_D_FINAL:
 		pay_plain(b, w, r, VN_KIND_FINAL);
 		vn_socket_final(b, r);
@@ -205,7 +244,7 @@ pay_record(vn_broker *b, vn_worker *w, vn_record *r)
 	 * that is for the next round.
 	 */
 	while ((r->debts & now) && (r->flags & VN_R_ATTACHED) && r->worker == w->slot &&
-		vn_lane_tx_has(&w->link.tx, VN_OWN_SLOTS + 1)) {
+		has_room(w, r)) {
 		uint16_t debt = (uint16_t)(r->debts & now & -(r->debts & now));
 
 		pay_one(b, w, r, debt);
@@ -246,6 +285,10 @@ pay_own(vn_broker *b, vn_worker *w)
 	for (uint16_t i = 0; w->n_answers_owed && i <= VN_MAX_LISTENER; i++)
 		if (w->listeners[i].answer_owed && vn_lane_tx_has(&w->link.tx, 3))
 			pay_answer(b, w, i);
+	if (w->owes_ping && vn_lane_tx_has(&w->link.tx, 3)) {
+		w->owes_ping = false;
+		push(w, &(vn_desc){.kind = VN_KIND_PING});
+	}
 	if (w->owes_drain && vn_lane_tx_has(&w->link.tx, 2)) {
 		w->owes_drain = false;
 		push(w, &(vn_desc){.kind = VN_KIND_DRAIN});
@@ -341,6 +384,6 @@ vn_debt_forget(vn_broker *b, vn_worker *w)
 {
 	while (w->debtor_first != VN_NO_RECORD)
 		debtor_pop(b, w)->debts = 0;
-	w->owes_drain = w->owes_stop = false;
+	w->owes_drain = w->owes_stop = w->owes_ping = false;
 	w->n_answers_owed = 0;
 }

@@ -10,7 +10,7 @@
 void vn_debt_add(vn_broker *b, vn_worker *w, vn_record *r, uint16_t debts);
 void vn_debt_pay(vn_broker *b, vn_worker *w);
 bool vn_debt_owes(const vn_worker *w);
-bool vn_debt_may_push(vn_worker *w);
+bool vn_debt_may_push(vn_worker *w, const vn_record *r);
 void vn_debt_push_data(
 	vn_broker *b, vn_worker *w, vn_record *r, uint32_t block, uint32_t offset, uint32_t len);
 void vn_debt_push_revoked(vn_broker *b, vn_worker *w, vn_record *r);

@@ -11,10 +11,16 @@
  * or leaving, or holds un-acknowledged input while another one holds none; after `release-after` it is taken
  * back. Taking back (REVOKED) is unilateral and safe only at rest, after the worker's lane was taken up to its
  * tail, with all output sent: then nothing can be in flight, and the descriptor is final.
+ *
+ * A connection that is not at rest can be asked for (RELEASE). Delivery goes on meanwhile, because a request in
+ * hand may need more input to be finished. The worker answers RELEASED at its next commit point, any read call being
+ * one, or CLOSE. With RELEASED it has forgotten what was delivered beyond; we copy that out of its lane, say FINAL,
+ * and deliver it again elsewhere (settle.c).
  */
 #include "broker/dispatch.h"
 
 #include "broker/debt.h"
+#include "broker/liveness.h"
 #include "broker/socket.h"
 
 /* Records in lists. */
@@ -96,10 +102,11 @@ void
 vn_dispatch_unwait(vn_broker *b, vn_record *r)
 {
 	vn_ledger *l = b->ledger;
-	vn_ledger_list *line = line_of(b, r);
+	vn_ledger_list *line;
 
 	if (!(r->flags & (VN_R_WAITING | VN_R_STARVED)))
 		return;
+	line = line_of(b, r);
 	r->flags &= ~(uint32_t)(VN_R_WAITING | VN_R_STARVED);
 	if (r->wait_prev == VN_NO_RECORD)
 		line->first = r->wait_next;
@@ -119,6 +126,8 @@ vn_dispatch_busy(vn_broker *b, vn_worker *w, vn_record *r)
 	if (r->flags & VN_R_BUSY)
 		return;
 	r->flags |= VN_R_BUSY;
+	if (b->config->request_timeout)
+		r->since = vn_broker_ms(b);
 	if (w->n_busy++ == 0 && w->state == VN_WORKER_READY)
 		b->n_idle--;
 }
@@ -131,6 +140,54 @@ vn_dispatch_calm(vn_broker *b, vn_worker *w, vn_record *r)
 	r->flags &= ~(uint32_t)VN_R_BUSY;
 	if (--w->n_busy == 0 && w->state == VN_WORKER_READY)
 		b->n_idle++;
+}
+
+/**
+ * vn_dispatch_fed() - a read that waits for more input has got an answer
+ *
+ * While it waited, the clock of request-timeout stood still.
+ */
+void
+vn_dispatch_fed(vn_broker *b, vn_record *r)
+{
+	if (!(r->flags & VN_R_NEED_INPUT))
+		return;
+	r->flags &= ~(uint32_t)VN_R_NEED_INPUT;
+	if (b->config->request_timeout)
+		r->since = vn_broker_ms(b);
+}
+
+/**
+ * vn_dispatch_suspect() - a worker gets input that others may have died of
+ *
+ * It bars others from that worker until it is done, or waits for more, or has done no harm for a while.
+ */
+void
+vn_dispatch_suspect(vn_broker *b, vn_worker *w, const vn_record *r)
+{
+	if (w->suspect || !r->blame)
+		return;
+	w->suspect = vn_record_index(b->ledger, r) + 1;
+	w->suspect_since = b->hub->now;
+}
+
+/* It is not this connection that others have to wait for. */
+void
+vn_dispatch_unsuspect(vn_broker *b, vn_worker *w, const vn_record *r)
+{
+	if (w->suspect == vn_record_index(b->ledger, r) + 1)
+		w->suspect = 0;
+}
+
+/**
+ * vn_dispatch_absolve() - the input that it was tried with is done
+ */
+void
+vn_dispatch_absolve(vn_broker *b, vn_worker *w, vn_record *r)
+{
+	vn_dispatch_unsuspect(b, w, r);
+	r->n_attempts = r->blame = 0;
+	r->flags &= ~(uint32_t)VN_R_TRIED;
 }
 
 /**
@@ -159,8 +216,15 @@ is_better(const vn_worker *a, const vn_worker *than)
 	return a->n_attached < than->n_attached;
 }
 
+/* A worker gets one suspect at a time, so that it is clear of whom it dies. */
+static bool
+is_barred(const vn_worker *w, const vn_record *r)
+{
+	return w->suspect && r->flags & VN_R_TRIED && r->blame;
+}
+
 static vn_worker *
-shortest_queue(const vn_broker *b, uint16_t endpoint)
+shortest_queue(const vn_broker *b, const vn_record *r)
 {
 	vn_worker *best = NULL;
 
@@ -168,8 +232,8 @@ shortest_queue(const vn_broker *b, uint16_t endpoint)
 		vn_worker *w = b->workers[i];
 
 		if (w && w->state == VN_WORKER_READY && w->n_busy < b->config->depth &&
-			!w->broken && w->listener_of[endpoint] != VN_NO_LISTENER &&
-			is_better(w, best))
+			!w->broken && w->listener_of[r->endpoint] != VN_NO_LISTENER &&
+			is_better(w, best) && !is_barred(w, r))
 			best = w;
 	}
 	return best;
@@ -186,7 +250,7 @@ may_stay(const vn_broker *b, const vn_worker *w)
 static vn_worker *
 choose_again(vn_broker *b, vn_worker *w, vn_record *r)
 {
-	vn_worker *best = shortest_queue(b, r->endpoint);
+	vn_worker *best = shortest_queue(b, r);
 
 	if (!best && w->state == VN_WORKER_READY && w->n_busy < b->config->depth)
 		return w; /* nobody else listens there any more */
@@ -223,7 +287,7 @@ vn_dispatch_choose(vn_broker *b, vn_record *r)
 			return w;
 		return choose_again(b, w, r);
 	}
-	w = shortest_queue(b, r->endpoint);
+	w = shortest_queue(b, r);
 	if (!w)
 		vn_dispatch_wait(b, r);
 	return w;
@@ -243,7 +307,7 @@ vn_dispatch_attach(vn_broker *b, vn_worker *w, vn_record *r)
 	r->listener = (uint8_t)w->listener_of[r->endpoint];
 	r->flags |= VN_R_ATTACHED;
 	r->debts = VN_D_OPEN;
-	r->rest_since = vn_broker_ms(b);
+	r->since = vn_broker_ms(b);
 	r->prev = VN_NO_RECORD;
 	r->next = w->attached;
 	if (w->attached != VN_NO_RECORD)
@@ -259,9 +323,11 @@ vn_dispatch_detach(vn_broker *b, vn_record *r)
 	vn_worker *w = vn_record_worker(b, r);
 
 	vn_dispatch_calm(b, w, r);
+	vn_dispatch_unsuspect(b, w, r);
 	if (r->flags & VN_R_STARVED)
 		vn_dispatch_unwait(b, r);
-	r->flags &= ~(uint32_t)(VN_R_ATTACHED | VN_R_NEED | VN_R_NEED_INPUT);
+	r->flags &= ~(uint32_t)(VN_R_ATTACHED | VN_R_NEED | VN_R_NEED_INPUT | VN_R_RELEASE |
+				VN_R_RELEASED);
 	if (r->prev == VN_NO_RECORD)
 		w->attached = r->next;
 	else
@@ -280,13 +346,54 @@ vn_dispatch_detach(vn_broker *b, vn_record *r)
 bool
 vn_dispatch_revoke(vn_broker *b, vn_worker *w, vn_record *r)
 {
-	if (r->sent < r->queued || r->flags & (VN_R_SHUT | VN_R_CLOSED | VN_R_DEBTOR) || w->broken)
+	if (r->sent < r->queued ||
+		r->flags & (VN_R_SHUT | VN_R_CLOSED | VN_R_RELEASED | VN_R_DEBTOR) || w->broken)
 		return false;
 	if (!vn_lane_tx_has(&w->link.tx, VN_OWN_SLOTS + 1) || vn_lane_rx_pending(&w->link.rx) != 0)
 		return false;
 	vn_debt_push_revoked(b, w, r);
 	r->debts = 0;
 	vn_dispatch_detach(b, r);
+	if (r->flags & VN_R_ENDED) /* even its end is committed: there is nothing to go on with */
+		vn_socket_close(b, r);
+	return true;
+}
+
+/* Nobody has it now: what it has goes on without the worker that had it. */
+static void
+go_on_alone(vn_broker *b, vn_record *r)
+{
+	if (r->fd < 0 || !vn_record_has_input(r))
+		return;
+	vn_dispatch_unwait(b, r);
+	vn_socket_input(b, r);
+}
+
+/**
+ * vn_dispatch_release() - see to it that a worker gives a connection up
+ * @r: is attached to @w
+ *
+ * At rest it is taken back at once, if that can be done now. Else the worker is asked, once for each attachment, and
+ * whatever it does at its next commit point, the rest happens by itself: the connection goes to the worker that
+ * vn_dispatch_choose() finds, which must not be this one any more (make it DRAINING before), with its input from
+ * the last commit on and its state. No attempt is counted. It may take as long as the request in hand takes, so
+ * whoever asks has a deadline of its own, and asks again for those that were not ready: w->n_attached counts down.
+ *
+ * Return: false if it has to be served to its end where it is: it is not resumable, or its output has ended.
+ */
+bool
+vn_dispatch_release(vn_broker *b, vn_worker *w, vn_record *r)
+{
+	if (!(r->flags & VN_R_RESUMABLE) || r->flags & (VN_R_SHUT | VN_R_CLOSED | VN_R_RESET))
+		return false;
+	if (vn_record_at_rest(r) && vn_dispatch_revoke(b, w, r)) {
+		go_on_alone(b, r);
+		return true;
+	}
+	if (!(r->flags & VN_R_RELEASE)) {
+		r->flags |= VN_R_RELEASE;
+		vn_debt_add(b, w, r, VN_D_RELEASE);
+	}
 	return true;
 }
 
@@ -347,7 +454,7 @@ vn_dispatch_waiting(vn_broker *b)
 
 		if (next != VN_NO_RECORD)
 			vn_record_prefetch(b->ledger, next);
-		if ((r->flags & VN_R_ATTACHED) || shortest_queue(b, r->endpoint))
+		if ((r->flags & VN_R_ATTACHED) || shortest_queue(b, r))
 			try_again(b, r);
 		index = next;
 	}
@@ -402,15 +509,24 @@ sweep_starved(vn_broker *b, vn_worker *w, uint32_t now)
 		r = vn_record_at(b->ledger, index);
 		if (!(r->flags & VN_R_NEED_INPUT) || now - r->wait_since < limit / 2)
 			continue;
-		r->flags &= ~(uint32_t)VN_R_NEED_INPUT;
+		vn_dispatch_fed(b, r);
 		vn_debt_add(b, w, r, VN_D_FULL);
 	}
+}
+
+/* Its worker has had a request for too long. Whoever waits for more of it is not to blame. */
+static bool
+is_overdue(const vn_record *r, uint32_t now, uint32_t patience)
+{
+	return (r->flags & (VN_R_BUSY | VN_R_NEED_INPUT)) == VN_R_BUSY &&
+	       now - r->since >= patience;
 }
 
 static void
 sweep_worker(vn_broker *b, vn_worker *w, uint32_t now)
 {
 	uint32_t limit = (uint32_t)(b->config->release_after / VN_MS), index = w->attached;
+	uint32_t patience = (uint32_t)(b->config->request_timeout / VN_MS);
 
 	while (index != VN_NO_RECORD) {
 		vn_record *r = vn_record_at(b->ledger, index);
@@ -420,11 +536,13 @@ sweep_worker(vn_broker *b, vn_worker *w, uint32_t now)
 			vn_record_prefetch(b->ledger, index);
 		if (r->flags & VN_R_CLOSED)
 			vn_socket_linger(b, r);
+		if (patience && is_overdue(r, now, patience))
+			vn_liveness_kill(w, "held a request for longer than request-timeout");
 		if (!(r->flags & VN_R_RESUMABLE) || !vn_record_at_rest(r) ||
 			r->flags & (VN_R_WAITING | VN_R_STARVED | VN_R_RESET))
 			continue;
-		if (now - r->rest_since >= limit)
-			vn_dispatch_revoke(b, w, r);
+		if (now - r->since >= limit && vn_dispatch_revoke(b, w, r))
+			go_on_alone(b, r);
 	}
 	if (w->starved.first != VN_NO_RECORD)
 		sweep_starved(b, w, now);

@@ -12,11 +12,23 @@ void vn_dispatch_attach(vn_broker *b, vn_worker *w, vn_record *r);
 void vn_dispatch_detach(vn_broker *b, vn_record *r);
 void vn_dispatch_busy(vn_broker *b, vn_worker *w, vn_record *r);
 void vn_dispatch_calm(vn_broker *b, vn_worker *w, vn_record *r);
+void vn_dispatch_fed(vn_broker *b, vn_record *r);
+void vn_dispatch_suspect(vn_broker *b, vn_worker *w, const vn_record *r);
+void vn_dispatch_unsuspect(vn_broker *b, vn_worker *w, const vn_record *r);
+void vn_dispatch_absolve(vn_broker *b, vn_worker *w, vn_record *r);
 void vn_dispatch_wait(vn_broker *b, vn_record *r);
 void vn_dispatch_unwait(vn_broker *b, vn_record *r);
 void vn_dispatch_waiting(vn_broker *b);
 void vn_dispatch_starve(vn_broker *b, vn_record *r);
 void vn_dispatch_starved(vn_broker *b, vn_worker *w);
+/*
+ * RELEASE: for whoever empties a worker (reload, scale, drain, rebalancing). First make it one that
+ * vn_dispatch_choose() does not find (DRAINING), then walk its attached list, taking r->next before the call, and
+ * call this for each connection; again for the rest every few milliseconds, until n_attached is 0 or a deadline has
+ * passed. Connections at rest leave at once; of the others the worker is asked once, and each leaves at its next
+ * commit point, with its input and its state. false: it stays until its end, not being resumable.
+ */
+bool vn_dispatch_release(vn_broker *b, vn_worker *w, vn_record *r);
 bool vn_dispatch_revoke(vn_broker *b, vn_worker *w, vn_record *r);
 void vn_dispatch_worker_ready(vn_broker *b, vn_worker *w, bool ready);
 void vn_dispatch_sweep(vn_broker *b);

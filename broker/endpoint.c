@@ -302,7 +302,8 @@ vn_endpoint_ask(vn_broker *b, vn_worker *w, uint16_t number, const char *url, bo
 		return;
 	}
 	l->endpoint = e->index;
-	e->resumable = resumable;
+	if (!w->coming || e->watch.fd < 0)
+		e->resumable = resumable;
 	w->listener_of[e->index] = number;
 	if (e->watch.fd < 0 && b->phase < VN_PHASE_DRAINING && !vn_timer_armed(&e->pause))
 		vn_watch_add(b->hub->poller, &e->watch, e->fd, EPOLLIN, endpoint_accept);
@@ -319,6 +320,9 @@ endpoint_is_wanted(const vn_broker *b, const vn_broker_endpoint *e)
 
 /**
  * vn_endpoint_unask() - a worker wants no more connections of an endpoint
+ *
+ * If it was the last one, the endpoint is closed; but not while the successor of another is about to ask: a worker
+ * that is leaving may say so while the only one that stays has just died.
  */
 void
 vn_endpoint_unask(vn_broker *b, vn_worker *w, uint16_t number)
@@ -335,10 +339,53 @@ vn_endpoint_unask(vn_broker *b, vn_worker *w, uint16_t number)
 	if (l->error)
 		return;
 	w->listener_of[l->endpoint] = VN_NO_LISTENER;
-	if (!endpoint_is_wanted(b, b->endpoints[l->endpoint]) && b->phase < VN_PHASE_DRAINING) {
-		endpoint_shut(b->endpoints[l->endpoint]);
-		b->endpoints[l->endpoint]->used = false;
+	b->may_prune = true;
+	vn_endpoints_prune(b);
+}
+
+/**
+ * vn_endpoints_adopt() - what the newest worker said of its endpoints holds for new connections
+ */
+void
+vn_endpoints_adopt(vn_broker *b, const vn_worker *w)
+{
+	for (uint32_t i = 0; i <= VN_MAX_LISTENER; i++)
+		if (w->listeners[i].used && w->listeners[i].error == 0)
+			b->endpoints[w->listeners[i].endpoint]->resumable =
+				w->listeners[i].resumable;
+}
+
+/* Is somebody about to ask? */
+static bool
+somebody_starts(const vn_broker *b)
+{
+	for (uint32_t i = 1; i <= b->n_slots; i++) {
+		const vn_worker *w = b->workers[i];
+
+		if (w && !w->going &&
+			(w->state == VN_WORKER_NONE || w->state == VN_WORKER_STARTING))
+			return true;
 	}
+	return false;
+}
+
+/**
+ * vn_endpoints_prune() - close those that nobody asks for any more
+ *
+ * After a program was replaced by one that listens elsewhere, or the other way round. Not after a mere death: what
+ * the dead one asked for its successor will.
+ */
+void
+vn_endpoints_prune(vn_broker *b)
+{
+	if (!b->may_prune || b->phase >= VN_PHASE_DRAINING || somebody_starts(b))
+		return;
+	b->may_prune = false;
+	for (uint32_t i = 0; i < b->n_endpoints; i++)
+		if (b->endpoints[i]->used && !endpoint_is_wanted(b, b->endpoints[i])) {
+			endpoint_shut(b->endpoints[i]);
+			b->endpoints[i]->used = false;
+		}
 }
 
 /* The worker is gone: what it asked for stays open for its successor. */

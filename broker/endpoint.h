@@ -11,6 +11,8 @@ int vn_endpoints_open_fixed(vn_broker *b); /* 0 or an exit code, having said why
 void vn_endpoint_ask(vn_broker *b, vn_worker *w, uint16_t number, const char *url, bool resumable);
 void vn_endpoint_unask(vn_broker *b, vn_worker *w, uint16_t number);
 void vn_endpoint_forget_worker(vn_broker *b, vn_worker *w);
+void vn_endpoints_adopt(vn_broker *b, const vn_worker *w);
+void vn_endpoints_prune(vn_broker *b);
 void vn_endpoints_disarm(vn_broker *b); /* accept nothing more */
 void vn_endpoints_close(vn_broker *b);
 int vn_endpoint_exit_code(int rc);

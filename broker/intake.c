@@ -19,6 +19,8 @@
 #include "broker/debt.h"
 #include "broker/dispatch.h"
 #include "broker/endpoint.h"
+#include "broker/keep.h"
+#include "broker/settle.h"
 #include "broker/socket.h"
 #include "broker/worker.h"
 
@@ -43,11 +45,11 @@ record_of(vn_broker *b, vn_worker *w, const vn_desc *d, const char **bad)
 		*bad = "conn";
 		return NULL;
 	}
-	if (d->gen == r->gen && (r->flags & VN_R_ATTACHED))
+	if (d->gen == r->gen && (r->flags & (VN_R_ATTACHED | VN_R_RELEASED)) == VN_R_ATTACHED)
 		return r;
 	/* The handler closed it while it was being taken back, and nobody has it yet: the client spoke first. */
-	if (d->kind == VN_KIND_CLOSE && d->gen == r->gen && (r->flags & VN_R_USED) && r->fd >= 0 &&
-		vn_record_at_rest(r) && !(r->flags & VN_R_CLOSED)) {
+	if (d->kind == VN_KIND_CLOSE && d->gen == r->gen && r->fd >= 0 && vn_record_at_rest(r) &&
+		(r->flags & (VN_R_USED | VN_R_ATTACHED | VN_R_CLOSED)) == VN_R_USED) {
 		if (d->flags & VN_ABORT)
 			vn_socket_reset(b, r, VN_RESET_BY_HANDLER);
 		else
@@ -57,10 +59,21 @@ record_of(vn_broker *b, vn_worker *w, const vn_desc *d, const char **bad)
 	return NULL;
 }
 
+/* What a commit means beyond positions, for the few to whom it means more. */
+static const char *
+commit_more(vn_broker *b, vn_worker *w, vn_record *r, uint64_t to)
+{
+	if (to > r->committed && r->flags & VN_R_TRIED)
+		vn_dispatch_absolve(b, w, r);
+	return vn_keep_commit(b, r);
+}
+
 /* Input up to `to` is used up: its blocks are ours again. */
 static const char *
 take_ack(vn_broker *b, vn_worker *w, vn_record *r, uint64_t to, bool commit)
 {
+	const char *bad;
+
 	if (to < r->acked || to > r->delivered)
 		return "report";
 	if (to > r->acked) {
@@ -80,12 +93,16 @@ take_ack(vn_broker *b, vn_worker *w, vn_record *r, uint64_t to, bool commit)
 		w->n_requests++;
 		b->n_requests++;
 		w->served = true;
+		if (r->flags & (VN_R_TRIED | VN_R_STAGED) && (bad = commit_more(b, w, r, to)))
+			return bad;
 		r->committed = to;
 		r->queued_c = r->queued;
 	}
 	if (r->acked == r->delivered) {
 		vn_dispatch_calm(b, w, r);
-		r->rest_since = vn_broker_ms(b);
+		r->since = vn_broker_ms(b);
+	} else if (b->config->request_timeout) {
+		r->since = vn_broker_ms(b);
 	}
 	return NULL;
 }
@@ -94,7 +111,7 @@ take_ack(vn_broker *b, vn_worker *w, vn_record *r, uint64_t to, bool commit)
 static void
 read_on(vn_broker *b, vn_worker *w, vn_record *r)
 {
-	if ((r->flags & (VN_R_READABLE | VN_R_ENDED)) == VN_R_READABLE && r->fd >= 0)
+	if (vn_record_has_input(r) && r->fd >= 0)
 		vn_debt_add(b, w, r, VN_D_DATA);
 	else if (b->phase >= VN_PHASE_DRAINING)
 		vn_broker_stop_record(b, r);
@@ -172,6 +189,36 @@ take_shutdown(vn_record *r, const vn_desc *d)
 	return NULL;
 }
 
+/* It counts from the commit on that follows it. */
+static const char *
+take_state(vn_broker *b, vn_record *r, const vn_desc *d)
+{
+	const char *bad;
+
+	if (r->flags & VN_R_CLOSED || !(r->flags & VN_R_RESUMABLE))
+		return "kind";
+	if (r->fd < 0)
+		return NULL;
+	bad = vn_keep_stage(b, r, d);
+	if (!bad && r->staged == VN_NO_BLOCK)
+		vn_socket_reset(b, r, VN_RESET_NO_BLOCKS);
+	return bad;
+}
+
+/* It is at a commit point, its output as well, and knows nothing of what comes after that. */
+static const char *
+take_released(vn_broker *b, vn_worker *w, vn_record *r, const vn_desc *d)
+{
+	if (!(r->flags & VN_R_RELEASE) || r->flags & (VN_R_SHUT | VN_R_CLOSED))
+		return "kind";
+	if (d->report != r->committed || r->acked != r->committed || r->queued != r->queued_c)
+		return "report";
+	r->flags |= VN_R_RELEASED;
+	vn_dispatch_calm(b, w, r);
+	vn_dispatch_unwait(b, r);
+	return NULL;
+}
+
 /* What changes positions; the same for the living and the dead. */
 static const char *
 take_positions(vn_broker *b, vn_worker *w, vn_record *r, const vn_desc *d)
@@ -190,20 +237,30 @@ take_positions(vn_broker *b, vn_worker *w, vn_record *r, const vn_desc *d)
 		return take_shutdown(r, d);
 	case VN_KIND_CLOSE:
 		return take_close(b, w, r, d);
-	case VN_KIND_NEED:
+	case VN_KIND_RELEASED:
+		return take_released(b, w, r, d);
+	case VN_KIND_STATE:
+		return take_state(b, r, d);
 	case VN_KIND_NEED_INPUT:
+		return d->report > r->delivered ? "report" : NULL;
+	default: /* NEED */
 		return NULL;
-	default:
-		return "kind"; /* RELEASED: nobody asked */
 	}
 }
 
-/* A read waits with input un-acknowledged: if no more fits, it must know. */
+/*
+ * A read waits with input un-acknowledged: if no more fits, it must know. If more is on its way to it, it does not
+ * wait any more, and asks again if that was not enough.
+ */
 static void
-act_on_need_input(vn_broker *b, vn_worker *w, vn_record *r)
+act_on_need_input(vn_broker *b, vn_worker *w, vn_record *r, uint64_t has)
 {
+	if (has < r->delivered)
+		return;
 	r->flags |= VN_R_NEED_INPUT;
-	if (r->flags & VN_R_READABLE)
+	if (r->flags & VN_R_TRIED)
+		vn_dispatch_unsuspect(b, w, r);
+	if (vn_record_has_input(r))
 		vn_debt_add(b, w, r, VN_D_DATA);
 }
 
@@ -233,7 +290,12 @@ act(vn_broker *b, vn_worker *w, vn_record *r, const vn_desc *d)
 		act_on_need(b, w, r);
 		return;
 	case VN_KIND_NEED_INPUT:
-		act_on_need_input(b, w, r);
+		act_on_need_input(b, w, r, d->report);
+		return;
+	case VN_KIND_RELEASED:
+		vn_settle_released(b, w, r);
+		return;
+	case VN_KIND_STATE:
 		return;
 	default:
 		break;
@@ -317,7 +379,7 @@ vn_intake_take(vn_broker *b, vn_worker *w)
 		return false;
 	n = vn_lane_rx_take(&w->link.rx, batch, BATCH);
 	if (n < 0) {
-		vn_worker_violation(w, "tail", NULL);
+		vn_worker_violation(w, "tail cursor", NULL);
 		return false;
 	}
 	if (n == 0)
@@ -348,7 +410,7 @@ vn_intake_drain(vn_broker *b, vn_worker *w)
 
 	while (w->linked && !w->broken && (n = vn_lane_rx_take(&w->link.rx, batch, BATCH)) != 0) {
 		if (n < 0) {
-			vn_worker_violation(w, "tail", NULL);
+			vn_worker_violation(w, "tail cursor", NULL);
 			return;
 		}
 		for (int i = 0; i < n && !w->broken; i++) {

@@ -14,7 +14,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define PAGE 4096u
+#define PAGE        4096u
+#define SPILL_MAX   (1u << 30)
+#define STATE_BYTES 2048u /* the spill area's, for each record: a state, and one that is staged */
 
 static size_t
 page_align(size_t n)
@@ -22,13 +24,24 @@ page_align(size_t n)
 	return (n + PAGE - 1) & ~(size_t)(PAGE - 1);
 }
 
+/* Enough for everything that the lanes of all workers hold, both ways, and for states; touched as it is used. */
+static uint32_t
+spill_bytes(const vn_ledger *l, uint32_t area_bytes)
+{
+	uint64_t n = 2ull * (l->n_slots - 1) * area_bytes + (uint64_t)l->max_records * STATE_BYTES;
+
+	n = (n + VN_SPAN_BYTES - 1) / VN_SPAN_BYTES * VN_SPAN_BYTES;
+	return n < SPILL_MAX ? (uint32_t)n : SPILL_MAX;
+}
+
 static int
-ledger_map(vn_ledger *l, uint32_t area_bytes)
+ledger_map(vn_ledger *l)
 {
 	size_t records = page_align((size_t)l->max_records * sizeof(vn_record));
-	size_t table = page_align((size_t)l->n_slots * l->n_granules * sizeof(vn_chain_link));
+	size_t n_refs = l->n_spill + (size_t)(l->n_slots - 1) * l->n_granules;
+	size_t table = page_align(n_refs * sizeof(vn_chain_link));
 
-	l->spill.geometry = (vn_geometry){.area_bytes = area_bytes};
+	l->spill.geometry = (vn_geometry){.area_bytes = l->n_spill * VN_GRANULE};
 	l->spill.size = page_align(vn_geometry_size(&l->spill.geometry));
 	l->size = records + 2 * table + l->spill.size;
 	l->fd = memfd_create("vanilla-ledger", MFD_CLOEXEC);
@@ -51,8 +64,8 @@ ledger_map(vn_ledger *l, uint32_t area_bytes)
 
 /**
  * vn_ledger_new() - an empty ledger
- * @n_slots:    worker slots, with slot 0, the spill
- * @area_bytes: block area of a lane, and size of the spill area
+ * @n_slots:    worker slots, and one: they begin at 1
+ * @area_bytes: block area of a lane
  *
  * Return: the ledger, or NULL with errno.
  */
@@ -69,10 +82,11 @@ vn_ledger_new(uint32_t max_records, uint32_t n_slots, uint32_t area_bytes)
 	l->max_records = max_records;
 	l->n_slots = n_slots;
 	l->n_granules = area_bytes / VN_GRANULE;
+	l->n_spill = spill_bytes(l, area_bytes) / VN_GRANULE;
 	l->next_id = 1;
-	rc = ledger_map(l, area_bytes);
+	rc = ledger_map(l);
 	l->free_map = malloc(n_words * sizeof *l->free_map);
-	l->spill_blocks = vn_blocks_new(area_bytes);
+	l->spill_blocks = vn_blocks_new(l->n_spill * VN_GRANULE);
 	if (rc < 0 || !l->free_map || !l->spill_blocks) {
 		vn_ledger_free(l);
 		errno = rc < 0 ? -rc : ENOMEM;
@@ -125,7 +139,8 @@ vn_ledger_take(vn_ledger *l)
 		.gen = r->gen + 1,
 		.worker = UINT16_MAX,
 		.id = l->next_id++};
-	r->in = r->out = VN_CHAIN_EMPTY;
+	r->in = r->out = r->kept = VN_CHAIN_EMPTY;
+	r->state = r->staged = VN_NO_BLOCK;
 	l->n_used++;
 	if (index >= l->high)
 		l->high = index + 1;

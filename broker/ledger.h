@@ -14,8 +14,12 @@
  * sent: the kernel has it; reported: the worker knows.
  *
  * `in` chains blocks of the worker's input lane, `out` what the worker has published and the kernel has not
- * taken. Both chains run through tables of the ledger, indexed by reference: slot * n_granules + block. Slot 0
- * is nobody's: the spill area, where output of dead workers is kept until its clients have drained it.
+ * taken. Both chains run through tables of the ledger, indexed by reference (vn_ledger_ref). The lowest
+ * references are nobody's: the spill area, where lies what has to outlive the lanes of a worker (keep.c): output
+ * that its client has not drained, `kept` input that another worker gets first, and the state of handlers.
+ *
+ * The last cache line of a record is for what deaths, moves and state leave behind. A request that meets none of
+ * these does not touch it: flags say whether there is anything (KEPT, TRIED, STATEFUL, STAGED).
  */
 #ifndef VN_BROKER_LEDGER_H
 #define VN_BROKER_LEDGER_H
@@ -54,6 +58,13 @@ enum { /* vn_record.flags */
 	VN_R_DOOMED = 1 << 20,     /* will be reset when its committed output has left */
 	VN_R_OVERDUE = 1 << 21,    /* its output was unreported at the last sweep already */
 	VN_R_STARVED = 1 << 22,    /* in its worker's starved: no block is free for its input */
+	VN_R_KEPT = 1 << 23,       /* `kept` has input that comes before what the socket has */
+	VN_R_RELEASE = 1 << 24,    /* its worker was, or will be, asked to give it back */
+	VN_R_RELEASED = 1 << 25,   /* and has done so: somebody else's when FINAL is said */
+	VN_R_TRIED = 1 << 26,      /* n_attempts or blame is not 0 */
+	VN_R_STATEFUL = 1 << 27,   /* `state` is there */
+	VN_R_FRESH = 1 << 29,      /* settling: its worker never took the OPEN */
+	VN_R_STAGED = 1 << 28,     /* `staged` is there: state that is not committed yet */
 };
 
 enum { /* vn_record.debts: what its worker has to be told, in this order */
@@ -63,8 +74,11 @@ enum { /* vn_record.debts: what its worker has to be told, in this order */
 	VN_D_RESET = 1 << 3,
 	VN_D_SENT = 1 << 4,
 	VN_D_FULL = 1 << 5,
-	VN_D_FINAL = 1 << 6,
+	VN_D_RELEASE = 1 << 6,
+	VN_D_FINAL = 1 << 7,
 };
+
+#define VN_MAX_TOLD 4u /* workers of which a suspect remembers that it killed them */
 
 typedef struct vn_record {
 	/* input */
@@ -85,14 +99,26 @@ typedef struct vn_record {
 	uint32_t prev, next;           /* of its worker's attached, or of closing */
 	uint32_t wait_prev, wait_next; /* of waiting, or of its worker's starved */
 	/* cold */
-	uint32_t rest_since, wait_since; /* milliseconds of the hub's clock */
-	uint64_t id;                     /* never used again; 0 in a free record */
-	uint32_t opened;                 /* seconds of the hub's clock */
-	uint32_t incarnation;            /* of the current or last worker */
+	uint32_t since;       /* at rest, or with this input un-acknowledged: milliseconds */
+	uint32_t wait_since;  /* of the hub's clock */
+	uint64_t id;          /* never used again; 0 in a free record */
+	uint32_t opened;      /* seconds of the hub's clock */
+	uint32_t incarnation; /* of the current or last worker */
 	vn_desc_peer peer;
+	/* what deaths, moves and state leave behind */
+	vn_chain kept
+		__attribute__((aligned(64))); /* input from `delivered` on, in the spill area */
+	uint32_t state, staged;               /* blocks of the spill area, or VN_NO_BLOCK */
+	uint16_t state_len, staged_len, staged_fill;
+	uint16_t blame;     /* dead workers that it may have killed: a suspect */
+	uint8_t n_attempts; /* and all that had taken this input off their lanes */
+	uint64_t untaken;   /* settling: the first input that the dead worker had not taken */
+	uint32_t killed[VN_MAX_TOLD];    /* the last incarnations it is blamed for ... */
+	uint16_t killed_by[VN_MAX_TOLD]; /* ... and their numbers */
 } __attribute__((aligned(64))) vn_record;
 
-_Static_assert(sizeof(vn_record) == 192, "input, output and the rest have a cache line each");
+_Static_assert(
+	sizeof(vn_record) == 256, "input, output, the rest and the leftovers: a cache line each");
 
 typedef struct vn_ledger_list {
 	uint32_t first, last;
@@ -110,10 +136,12 @@ typedef struct vn_ledger {
 	uint32_t free_hint;
 	uint64_t next_id;
 	uint32_t n_granules;                 /* per lane */
-	uint32_t n_slots;                    /* of the tables, the spill included */
+	uint32_t n_spill;                    /* granules of the spill area, the lowest references */
+	uint32_t n_slots;                    /* of workers, and one: they begin at 1 */
 	vn_chain_link *in_table, *out_table; /* by reference */
 	vn_segment spill;
 	vn_blocks *spill_blocks;
+	bool is_spilled; /* the spill area was used since it was last given back */
 } vn_ledger;
 
 vn_ledger *vn_ledger_new(uint32_t max_records, uint32_t n_slots, uint32_t area_bytes);
@@ -125,6 +153,13 @@ static inline vn_record *
 vn_record_at(const vn_ledger *l, uint32_t index)
 {
 	return &l->records[index];
+}
+
+/* Where the blocks of a worker's lanes stand in the tables. */
+static inline uint32_t
+vn_ledger_ref(const vn_ledger *l, uint16_t slot, uint32_t block)
+{
+	return l->n_spill + (slot - 1u) * l->n_granules + block;
 }
 
 static inline uint32_t

@@ -9,6 +9,7 @@
 static const char *const worker_names[] = {
 	[VN_WORKER_NONE] = "gone",
 	[VN_WORKER_STARTING] = "starting",
+	[VN_WORKER_STANDBY] = "standby",
 	[VN_WORKER_READY] = "ready",
 	[VN_WORKER_DRAINING] = "draining",
 };
@@ -27,6 +28,7 @@ static const char *const reset_names[VN_N_RESET_REASONS] = {
 	[VN_RESET_NO_BLOCKS] = "no_blocks",
 	[VN_RESET_STOPPING] = "stopping",
 	[VN_RESET_LINGER] = "linger",
+	[VN_RESET_QUARANTINED] = "quarantined",
 };
 
 /* What a connection is depends on its flags; the first of these that it has tells most. */
@@ -44,7 +46,7 @@ static const struct {
 /**
  * vn_worker_state_name() - where a worker is in its life
  *
- * Return: starting, ready, draining or gone.
+ * Return: starting, standby, ready, draining or gone.
  */
 const char *
 vn_worker_state_name(const vn_worker *w)

@@ -2,7 +2,7 @@
 /*
  * Output - what workers print, line by line, with the number of who printed it
  *
- *     2.7| text        slot 2, seventh incarnation
+ *     2.7| text        number 2, seventh incarnation
  *
  * Each worker has a pipe for its standard output and one for its standard error. Lines longer than the buffer
  * are split. Lines are collected and written together, at most PIPE_BUF bytes at a time. When nobody reads our
@@ -74,7 +74,7 @@ batch_line(batch *a, const char *text, size_t len)
 
 	if (a->len + PREFIX_BYTES + len + 1 > sizeof a->data)
 		batch_flush(a);
-	a->len += (size_t)snprintf(a->data + a->len, PREFIX_BYTES, "%u.%u| ", (unsigned)o->slot,
+	a->len += (size_t)snprintf(a->data + a->len, PREFIX_BYTES, "%u.%u| ", (unsigned)o->number,
 		(unsigned)o->incarnation);
 	memcpy(a->data + a->len, text, len);
 	vn_log_clean(a->data + a->len, len);
@@ -180,7 +180,7 @@ vn_output_open(vn_worker *w, int to, int *write_end)
 		return NULL;
 	}
 	o->broker = w->broker;
-	o->slot = w->slot;
+	o->number = w->number;
 	o->incarnation = w->incarnation;
 	o->to = to;
 	o->len = 0;

@@ -16,6 +16,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "broker/change.h"
+#include "broker/quarantine.h"
+#include "broker/show.h"
+
 #define COLUMNS(...)                                                                               \
 	{                                                                                          \
 		sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *),                            \
@@ -30,8 +34,11 @@ seconds_since(const vn_broker *b, vn_time at)
 	return b->hub->now > at ? (uint64_t)((b->hub->now - at) / VN_SEC) : 0;
 }
 
-static const char *
-endpoint_name(const vn_broker_endpoint *e)
+/**
+ * vn_endpoint_label() - what people call an endpoint: its name, or the URL that was asked for
+ */
+const char *
+vn_endpoint_label(const vn_broker_endpoint *e)
 {
 	return e->name ? e->name : e->asked;
 }
@@ -42,11 +49,11 @@ static const vn_columns info_columns = COLUMNS("name", "version", "pid", "phase"
 	"control", "program", "workers", "workers_ready", "listeners", "conns", "accepted_total",
 	"closed_total", "requests_total", "received_bytes_total", "sent_bytes_total",
 	"deaths_total", "violations_total", "stale_messages_total", "output_lines_dropped_total",
-	"ledger_memory_bytes", "resets_total.by_handler", "resets_total.worker_died",
-	"resets_total.queue_timeout", "resets_total.no_blocks", "resets_total.stopping",
-	"resets_total.linger");
+	"ledger_memory_bytes", "spilled_bytes", "resets_total.by_handler",
+	"resets_total.worker_died", "resets_total.queue_timeout", "resets_total.no_blocks",
+	"resets_total.stopping", "resets_total.linger", "resets_total.quarantined");
 
-_Static_assert(VN_N_RESET_REASONS == 6, "each reason of a reset has a column");
+_Static_assert(VN_N_RESET_REASONS == 7, "each reason of a reset has a column");
 
 static uint64_t
 ledger_memory(const vn_ledger *l)
@@ -54,6 +61,13 @@ ledger_memory(const vn_ledger *l)
 	struct stat st;
 
 	return l && fstat(l->fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+}
+
+/* What lies there of connections that left their workers: output, input, state. */
+static uint64_t
+spilled(const vn_ledger *l)
+{
+	return l ? l->spill.geometry.area_bytes - vn_blocks_available(l->spill_blocks) : 0;
 }
 
 static uint32_t
@@ -76,7 +90,7 @@ info_who(const vn_broker *b, vn_row *row)
 	vn_row_number(row, seconds_since(b, b->started));
 	vn_row_text(row, "%s", b->config->control_path);
 	vn_row_text(row, "%s", b->config->program[0]);
-	vn_row_number(row, b->n_slots);
+	vn_row_number(row, b->change ? vn_change_count(b->change) : 0);
 	vn_row_number(row, b->n_ready);
 	vn_row_number(row, count_listeners(b));
 	vn_row_number(row, b->ledger ? b->ledger->n_used : 0);
@@ -95,6 +109,7 @@ info_counters(const vn_broker *b, vn_row *row)
 	vn_row_number(row, b->n_stale_messages);
 	vn_row_number(row, b->n_output_lines_dropped);
 	vn_row_number(row, ledger_memory(b->ledger));
+	vn_row_number(row, spilled(b->ledger));
 	for (int i = 0; i < VN_N_RESET_REASONS; i++)
 		vn_row_number(row, b->n_resets[i]);
 }
@@ -120,7 +135,7 @@ worker_row(const vn_broker *b, const vn_worker *w, vn_row *row)
 {
 	bool runs = w->state != VN_WORKER_NONE;
 
-	vn_row_text(row, "%u.%u", (unsigned)w->slot, (unsigned)w->incarnation);
+	vn_row_text(row, "%u.%u", (unsigned)w->number, (unsigned)w->incarnation);
 	if (runs)
 		vn_row_number(row, (uint64_t)w->pid);
 	else
@@ -137,18 +152,28 @@ worker_row(const vn_broker *b, const vn_worker *w, vn_row *row)
 	vn_row_text(row, "%s", w->last_death);
 }
 
-/* Slots are numbered from 1. */
+static uint64_t
+worker_key(const vn_worker *w)
+{
+	return ((uint64_t)w->number << 32) + w->incarnation;
+}
+
+/* By number, those that go before those that come, whatever their slots. */
 static vn_query_step
 workers_next(vn_query *q, vn_row *row)
 {
-	const vn_worker *w;
+	const vn_worker *next = NULL;
 
-	if (q->cursor >= q->broker->n_slots)
+	for (uint32_t i = 1; i <= q->broker->n_slots; i++) {
+		const vn_worker *w = q->broker->workers[i];
+
+		if (w && worker_key(w) > q->after && (!next || worker_key(w) < worker_key(next)))
+			next = w;
+	}
+	if (!next)
 		return VN_QUERY_END;
-	w = q->broker->workers[++q->cursor];
-	if (!w)
-		return VN_QUERY_SKIP;
-	worker_row(q->broker, w, row);
+	q->after = worker_key(next);
+	worker_row(q->broker, next, row);
 	return VN_QUERY_ROW;
 }
 
@@ -173,7 +198,7 @@ count_askers(const vn_broker *b, const vn_broker_endpoint *e)
 static void
 listener_row(const vn_broker *b, const vn_broker_endpoint *e, vn_row *row)
 {
-	vn_row_text(row, "%s", endpoint_name(e));
+	vn_row_text(row, "%s", vn_endpoint_label(e));
 	vn_row_text(row, "%s", e->url);
 	vn_row_flag(row, e->resumable);
 	vn_row_text(row, "%s", e->fd < 0 ? "closed" : "open");
@@ -212,8 +237,11 @@ peer_unix(const vn_desc_peer *peer, vn_row *row)
 	vn_row_text(row, "unix:%u/%u", (unsigned)ids[0], (unsigned)ids[1]);
 }
 
-static void
-peer_text(const vn_desc_peer *peer, vn_row *row)
+/**
+ * vn_row_peer() - the next value is the address of a client
+ */
+void
+vn_row_peer(vn_row *row, const vn_desc_peer *peer)
 {
 	char host[INET6_ADDRSTRLEN] = "?", scope[16] = "";
 	unsigned int port = ntohs(peer->port);
@@ -238,13 +266,14 @@ conn_who(const vn_broker *b, const vn_record *r, vn_row *row)
 		r->endpoint < VN_MAX_ENDPOINTS ? b->endpoints[r->endpoint] : NULL;
 
 	vn_row_text(row, "%llu", (unsigned long long)r->id);
-	vn_row_text(row, "%s", e && e->used ? endpoint_name(e) : "");
+	vn_row_text(row, "%s", e && e->used ? vn_endpoint_label(e) : "");
 	if (r->flags & VN_R_ATTACHED)
-		vn_row_text(row, "%u.%u", (unsigned)r->worker, (unsigned)r->incarnation);
+		vn_row_text(row, "%u.%u", (unsigned)b->workers[r->worker]->number,
+			(unsigned)r->incarnation);
 	else
 		vn_row_none(row);
 	vn_row_text(row, "%s", vn_conn_state_name(r));
-	peer_text(&r->peer, row);
+	vn_row_peer(row, &r->peer);
 }
 
 static void
@@ -269,13 +298,13 @@ conn_row(const vn_broker *b, const vn_record *r, vn_row *row)
 static bool
 conn_wanted(const vn_query *q, const vn_record *r)
 {
-	if (!(r->flags & VN_R_USED))
+	if ((r->flags & (VN_R_USED | VN_R_ZOMBIE)) != VN_R_USED)
 		return false;
 	if (q->endpoint != VN_QUERY_ANY && q->endpoint != r->endpoint)
 		return false;
 	if (q->worker == VN_QUERY_ANY)
 		return true;
-	return (r->flags & VN_R_ATTACHED) && r->worker == q->worker &&
+	return (r->flags & VN_R_ATTACHED) && q->broker->workers[r->worker]->number == q->worker &&
 	       (q->incarnation == VN_QUERY_ANY || r->incarnation == q->incarnation);
 }
 
@@ -342,7 +371,7 @@ lanes_next(vn_query *q, vn_row *row)
 	w = q->broker->workers[slot];
 	if (!w || !w->linked || w->broken)
 		return VN_QUERY_SKIP;
-	vn_row_text(row, "%u.%u", (unsigned)w->slot, (unsigned)w->incarnation);
+	vn_row_text(row, "%u.%u", (unsigned)w->number, (unsigned)w->incarnation);
 	vn_row_text(row, "%s", out ? "out" : "in");
 	if (out)
 		lane_out(w, &w->link, row);
@@ -356,12 +385,18 @@ lanes_next(vn_query *q, vn_row *row)
 #define CONNS_ARGUMENTS "[worker ID] [listener NAME] [limit N]"
 
 const vn_report vn_reports[] = {
-	{"info", "", "the broker itself", true, false, &info_columns, info_next},
-	{"workers", "", "worker processes", false, false, &worker_columns, workers_next},
-	{"listeners", "", "endpoints", false, false, &listener_columns, listeners_next},
-	{"conns", CONNS_ARGUMENTS, "connections", false, true, &conn_columns, conns_next},
+	{"info", "", "the broker itself", true, false, &info_columns, info_next, NULL},
+	{"workers", "", "worker processes", false, false, &worker_columns, workers_next, NULL},
+	{"listeners", "", "endpoints", false, false, &listener_columns, listeners_next, NULL},
+	{"conns", CONNS_ARGUMENTS, "connections", false, true, &conn_columns, conns_next, NULL},
 	{"lanes", "", "shared memory, one lane each way for each worker", false, false,
-		&lane_columns, lanes_next},
+		&lane_columns, lanes_next, NULL},
+	{"quarantine", "[ID]", "input that took too many workers down, or the bytes of one", false,
+		false, &vn_quarantine_columns, vn_quarantine_next, NULL},
+	{.name = "worker",
+		.arguments = "ID [last N]",
+		.help = "one worker, also a dead one: what it had, got and gave",
+		.write = vn_show_worker},
 };
 const size_t vn_n_reports = sizeof vn_reports / sizeof *vn_reports;
 
@@ -377,27 +412,39 @@ number_parse(const char *text, uint64_t max, uint64_t *out)
 	return errno || *rest || *out > max ? -EINVAL : 0;
 }
 
-/* "2" is slot 2, whoever is there; "2.7" its seventh incarnation. */
+/**
+ * vn_worker_parse() - "2" is number 2, whoever has it; "2.7" its seventh incarnation
+ * @incarnation: or VN_QUERY_ANY
+ *
+ * Return: 0, or -EINVAL and a sentence in why.
+ */
+int
+vn_worker_parse(const char *text, int *number, int64_t *incarnation, char why[static 256])
+{
+	char slot[16];
+	const char *dot = strchrnul(text, '.');
+	uint64_t n, after = 0;
+
+	snprintf(slot, sizeof slot, "%.*s", (int)(dot - text), text);
+	if (number_parse(slot, VN_MAX_WORKERS, &n) < 0 || n == 0 ||
+		(*dot && number_parse(dot + 1, UINT32_MAX, &after) < 0)) {
+		snprintf(why, 256, "a worker is called 2 or 2.7, not '%.60s'", text);
+		return -EINVAL;
+	}
+	*number = (int)n;
+	*incarnation = *dot ? (int64_t)after : VN_QUERY_ANY;
+	return 0;
+}
+
 static int
 query_worker(vn_query *q, const char *value, char why[static 256])
 {
-	char slot[16];
-	const char *dot = strchrnul(value, '.');
-	uint64_t n, incarnation = 0;
-
-	snprintf(slot, sizeof slot, "%.*s", (int)(dot - value), value);
-	if (number_parse(slot, VN_MAX_WORKERS, &n) < 0 ||
-		(*dot && number_parse(dot + 1, UINT32_MAX, &incarnation) < 0)) {
-		snprintf(why, 256, "a worker is called 2 or 2.7, not '%.60s'", value);
+	if (vn_worker_parse(value, &q->worker, &q->incarnation, why) < 0)
 		return -EINVAL;
-	}
-	if (n == 0 || n > q->broker->n_slots) {
-		snprintf(why, 256, "there is no worker %.60s; see show workers", value);
-		return -EINVAL;
-	}
-	q->worker = (int)n;
-	q->incarnation = *dot ? (int64_t)incarnation : VN_QUERY_ANY;
-	return 0;
+	if (q->broker->incarnations[q->worker] > 0)
+		return 0;
+	snprintf(why, 256, "there is no worker %.60s; see show workers", value);
+	return -EINVAL;
 }
 
 static int
@@ -407,7 +454,7 @@ query_listener(vn_query *q, const char *value, char why[static 256])
 		const vn_broker_endpoint *e = q->broker->endpoints[i];
 
 		if (e && e->used &&
-			(strcmp(endpoint_name(e), value) == 0 || strcmp(e->url, value) == 0)) {
+			(strcmp(vn_endpoint_label(e), value) == 0 || strcmp(e->url, value) == 0)) {
 			q->endpoint = (int)i;
 			return 0;
 		}
@@ -461,6 +508,23 @@ query_report(vn_query *q, const char *name, char why[static 256])
 	return -EINVAL;
 }
 
+static const vn_report quarantine_bytes = {.name = "quarantine",
+	.columns = &vn_quarantine_byte_columns,
+	.next = vn_quarantine_bytes_next};
+
+/* show quarantine ID */
+static int
+query_quarantined(vn_query *q, const char *id, char why[static 256])
+{
+	if (number_parse(id, UINT32_MAX, &q->after) == 0 &&
+		vn_quarantine_find(q->broker, (uint32_t)q->after)) {
+		q->report = &quarantine_bytes;
+		return 0;
+	}
+	snprintf(why, 256, "there is no '%.60s' in the quarantine; see show quarantine", id);
+	return -EINVAL;
+}
+
 /**
  * vn_query_init() - understand what follows "show"
  * @words: the name of a report, filters, "json"
@@ -483,6 +547,10 @@ vn_query_init(vn_query *q, vn_broker *b, char **words, size_t n, char why[static
 		n--;
 	}
 	rc = query_report(q, n > 0 ? words[0] : NULL, why);
+	if (rc == 0 && q->report->write)
+		return 0;
+	if (rc == 0 && n == 2 && q->report->next == vn_quarantine_next)
+		return query_quarantined(q, words[1], why);
 	for (size_t i = 1; i < n && rc == 0; i += 2)
 		rc = query_filter(q, words[i], i + 1 < n ? words[i + 1] : NULL, why);
 	return rc;

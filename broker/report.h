@@ -11,6 +11,8 @@
 #include "broker/broker.h"
 #include "broker/row.h"
 
+struct vn_client;
+
 #define VN_QUERY_ANY (-1)
 
 typedef struct vn_report vn_report;
@@ -20,8 +22,9 @@ typedef struct vn_query {
 	const vn_report *report;
 	bool json;
 	uint32_t cursor;
+	uint64_t after;      /* the key of the last row, where rows are sorted */
 	uint64_t limit;      /* rows still wanted */
-	int worker;          /* slot, or any */
+	int worker;          /* number, or any */
 	int64_t incarnation; /* or any */
 	int endpoint;        /* index, or any */
 } vn_query;
@@ -40,6 +43,8 @@ struct vn_report {
 	bool filters; /* takes worker, listener and limit */
 	const vn_columns *columns;
 	vn_query_step (*next)(vn_query *q, vn_row *row);
+	/* NULL, or it is no table of rows and writes itself; words: what follows "show" */
+	int (*write)(struct vn_client *c, char **words, size_t n, bool json);
 };
 
 extern const vn_report vn_reports[];
@@ -48,5 +53,8 @@ extern const size_t vn_n_reports;
 /* words: what follows "show"; -EINVAL and a sentence in why */
 int vn_query_init(vn_query *q, vn_broker *b, char **words, size_t n, char why[static 256]);
 vn_query_step vn_query_next(vn_query *q, vn_row *row);
+int vn_worker_parse(const char *text, int *number, int64_t *incarnation, char why[static 256]);
+const char *vn_endpoint_label(const vn_broker_endpoint *e);
+void vn_row_peer(vn_row *row, const vn_desc_peer *peer);
 
 #endif

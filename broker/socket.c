@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Socket - receive into the lane of the worker that was chosen, send out of the lanes it was written to
+ * Socket - what was accepted: send out of the lanes it was written to, and end it
  *
  * A socket is registered once, edge-triggered; READABLE and WRITABLE are what edges said and EAGAIN (or on TCP
- * a short receive) took back. It is read only with a slot and a block in hand and within its window, so
- * nothing is ever copied or queued: what no worker can take stays in the kernel. Payload is never looked at.
+ * a short receive) took back. input.c receives. Payload is never looked at.
  *
  * A connection ends in one of three ways.
  *   close  what is queued is sent, then our FIN; input is thrown away until the peer has finished, because
@@ -23,12 +22,12 @@
 
 #include "broker/debt.h"
 #include "broker/dispatch.h"
+#include "broker/input.h"
+#include "broker/keep.h"
+#include "broker/settle.h"
 
-#define EVENTS      (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET)
-#define LAST_EVENTS (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)
-#define SEND_PARTS  64
-#define ROOM_MIN    64 /* a rest of a block smaller than this is not worth a receive */
-#define FIRST_SHARE 16 /* of what is free, the part that a connection's first block may be */
+#define EVENTS     (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET)
+#define SEND_PARTS 64
 
 /* The end of a record. */
 
@@ -67,14 +66,18 @@ vn_socket_gone(vn_broker *b, vn_record *r)
 	record_free(b, r);
 }
 
-/* Closes the descriptor; the record goes with it unless a worker still has blocks of it. */
-static void
-socket_end(vn_broker *b, vn_record *r)
+/**
+ * vn_socket_end() - close the descriptor; the record goes with it unless a worker still has blocks of it
+ */
+void
+vn_socket_end(vn_broker *b, vn_record *r)
 {
 	if (r->fd < 0)
 		return;
 	closing_unlink(b, r);
 	vn_dispatch_unwait(b, r);
+	if (r->flags & (VN_R_KEPT | VN_R_STATEFUL | VN_R_STAGED))
+		vn_keep_drop(b, r);
 	vn_poller_remove(b->hub->poller, r->fd);
 	close(r->fd);
 	r->fd = -1;
@@ -93,7 +96,7 @@ socket_end_by_reset(vn_broker *b, vn_record *r)
 	struct linger linger = {.l_onoff = 1};
 
 	setsockopt(r->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
-	socket_end(b, r);
+	vn_socket_end(b, r);
 }
 
 /* Parked output is given up; its references are free again. */
@@ -105,7 +108,7 @@ vn_socket_drop_output(vn_broker *b, vn_record *r)
 
 	while ((ref = vn_chain_pop(&r->out, l->out_table, UINT64_MAX)) != VN_NO_BLOCK) {
 		l->out_table[ref].fill = 0;
-		if (ref < l->n_granules)
+		if (ref < l->n_spill)
 			vn_block_free(l->spill_blocks, ref);
 	}
 	r->sent = r->queued;
@@ -123,25 +126,25 @@ vn_socket_reset(vn_broker *b, vn_record *r, vn_reset_reason reason)
 	vn_socket_drop_output(b, r);
 	if (r->flags & VN_R_ATTACHED)
 		vn_debt_add(b, vn_record_worker(b, r), r,
-			r->flags & VN_R_CLOSED ? VN_D_FINAL : VN_D_RESET);
+			r->flags & (VN_R_CLOSED | VN_R_RELEASED) ? VN_D_FINAL : VN_D_RESET);
 	r->flags |= VN_R_RESET;
 	socket_end_by_reset(b, r);
 }
 
-/* The client reset it, or the socket failed. */
-static void
-socket_on_reset(vn_broker *b, vn_record *r)
+/**
+ * vn_socket_on_reset() - the client reset it, or the socket failed
+ */
+void
+vn_socket_on_reset(vn_broker *b, vn_record *r)
 {
 	vn_socket_drop_output(b, r);
-	if ((r->flags & VN_R_ATTACHED) && !(r->flags & (VN_R_CLOSED | VN_R_RESET)))
+	if ((r->flags & VN_R_ATTACHED) && !(r->flags & (VN_R_CLOSED | VN_R_RELEASED | VN_R_RESET)))
 		vn_debt_add(b, vn_record_worker(b, r), r, VN_D_RESET);
 	else if (r->flags & VN_R_ATTACHED)
 		vn_debt_add(b, vn_record_worker(b, r), r, VN_D_FINAL);
 	r->flags |= VN_R_RESET;
-	socket_end(b, r);
+	vn_socket_end(b, r);
 }
-
-static void input_discard(vn_broker *b, vn_record *r);
 
 /* Everything that was queued is sent, and the worker is done with it: FIN, then linger. */
 static void
@@ -153,7 +156,7 @@ socket_finish(vn_broker *b, vn_record *r)
 		return;
 	if (!(r->flags & VN_R_DOOMED)) {
 		if (r->flags & VN_R_ENDED) {
-			socket_end(b, r);
+			vn_socket_end(b, r);
 			return;
 		}
 		if (!(r->flags & VN_R_FIN))
@@ -169,9 +172,15 @@ socket_finish(vn_broker *b, vn_record *r)
 void
 vn_socket_final(vn_broker *b, vn_record *r)
 {
+	bool given_back = r->flags & VN_R_RELEASED;
+
 	vn_dispatch_detach(b, r);
 	if (r->fd < 0) {
 		vn_socket_gone(b, r);
+		return;
+	}
+	if (given_back) {
+		vn_settle_given_back(b, r);
 		return;
 	}
 	if (!(r->flags & VN_R_CLOSING)) {
@@ -244,13 +253,13 @@ vn_socket_linger(vn_broker *b, vn_record *r)
 	} else if (late && !all_sent) {
 		vn_socket_reset(b, r, VN_RESET_LINGER);
 	} else if (late) {
-		socket_end(b, r);
+		vn_socket_end(b, r);
 	} else {
 		if (r->flags & VN_R_READABLE)
-			input_discard(b, r);
+			vn_input_discard(b, r);
 		/* While the service ends, whoever has got everything is not waited for. */
 		if (r->fd >= 0 && b->phase >= VN_PHASE_DRAINING && all_sent && kernel_is_empty(r))
-			socket_end(b, r);
+			vn_socket_end(b, r);
 	}
 }
 
@@ -285,285 +294,6 @@ vn_socket_abandon(const vn_record *r)
 	close(r->fd);
 }
 
-/* Input. */
-
-/**
- * vn_socket_block() - a block for a worker, of a class if it can be
- *
- * Return: VN_NO_BLOCK only when all of the pool is out.
- */
-uint32_t
-vn_socket_block(vn_worker *w, unsigned int size_class)
-{
-	uint32_t block = vn_block_alloc(w->link.blocks, size_class);
-
-	for (unsigned int c = size_class; block == VN_NO_BLOCK && c-- > 0;)
-		block = vn_block_alloc(w->link.blocks, c);
-	for (unsigned int c = size_class + 1; block == VN_NO_BLOCK && c < VN_N_CLASSES; c++)
-		block = vn_block_alloc(w->link.blocks, c);
-	return block;
-}
-
-/*
- * The window is charged with blocks, but as many bytes as one read call may ask for must fit, whatever blocks
- * they lie in: or a short line that lies across two of them could not be read.
- */
-static bool
-window_is_full(const vn_broker *b, const vn_record *r)
-{
-	uint32_t window = b->config->window, enough = window < VN_BLOCK_MAX ? window : VN_BLOCK_MAX;
-
-	return r->in.charge + VN_GRANULE > window && r->received - r->acked >= enough;
-}
-
-/* The first block a connection may always have, but a large one only while there are many. */
-static uint32_t
-first_block(vn_worker *w, const vn_record *r)
-{
-	unsigned int size_class = r->in_class;
-
-	while (size_class > 1 && vn_block_class_bytes(size_class) >
-					 vn_blocks_available(w->link.blocks) / FIRST_SHARE)
-		size_class--;
-	return vn_socket_block(w, size_class);
-}
-
-/* One more, within the window and half of what is free. */
-static uint32_t
-another_block(vn_broker *b, vn_worker *w, const vn_record *r)
-{
-	unsigned int size_class = r->in_class;
-	uint64_t half = vn_blocks_available(w->link.blocks) / 2;
-
-	if (window_is_full(b, r))
-		return VN_NO_BLOCK;
-	while (size_class && r->in.charge + vn_block_class_bytes(size_class) > b->config->window)
-		size_class--;
-	while (size_class && r->in.charge + vn_block_class_bytes(size_class) > half)
-		size_class--;
-	if (r->in.charge + vn_block_class_bytes(size_class) > half)
-		return VN_NO_BLOCK;
-	return vn_block_alloc(w->link.blocks, size_class);
-}
-
-/* Where the next bytes go: the rest of the last block, or a new one; 0 if none may be had. */
-static uint32_t
-input_room(vn_broker *b, vn_worker *w, vn_record *r, uint32_t *block, uint32_t *offset)
-{
-	uint32_t last = r->in.last, room;
-
-	if (last != VN_NO_BLOCK) {
-		*block = last - vn_ref(b, w->slot, 0);
-		*offset = b->ledger->in_table[last].fill;
-		room = vn_block_size(w->link.blocks, *block) - *offset;
-		if (room >= ROOM_MIN)
-			return room;
-	}
-	*block = last == VN_NO_BLOCK ? first_block(w, r) : another_block(b, w, r);
-	*offset = 0;
-	return *block == VN_NO_BLOCK ? 0 : vn_block_size(w->link.blocks, *block);
-}
-
-/* None may be had: a reader that waits for more than its window must know; anybody else waits for a block. */
-static void
-input_refused(vn_broker *b, vn_worker *w, vn_record *r)
-{
-	if (r->in.last == VN_NO_BLOCK || !window_is_full(b, r)) {
-		vn_dispatch_starve(b, r);
-	} else if (r->flags & VN_R_NEED_INPUT) {
-		r->flags &= ~(uint32_t)VN_R_NEED_INPUT;
-		vn_debt_add(b, w, r, VN_D_FULL);
-	}
-}
-
-/* The next block is as large as what came suggests. */
-static void
-input_hint(vn_record *r, uint32_t room, uint32_t got)
-{
-	if (got == room && r->in_class < VN_N_CLASSES - 1)
-		r->in_class++;
-	else if (r->in_class && got <= vn_block_class_bytes(r->in_class - 1u) / 2)
-		r->in_class--;
-}
-
-static void
-input_arrived(vn_broker *b, vn_worker *w, vn_record *r, uint32_t block, uint32_t offset, uint32_t n)
-{
-	vn_ledger *l = b->ledger;
-
-	r->received += n;
-	b->bytes_in += n;
-	w->bytes_in += n;
-	if (offset) {
-		vn_chain_extend(&r->in, l->in_table, n);
-	} else {
-		vn_chain_push(&r->in, l->in_table, vn_ref(b, w->slot, block), n, r->received);
-		r->in.charge += vn_block_size(w->link.blocks, block);
-	}
-	if (!(r->flags & VN_R_ATTACHED))
-		vn_dispatch_attach(b, w, r);
-	vn_debt_push_data(b, w, r, block, offset, n);
-}
-
-/* The peer has finished. A connection at rest that nobody has needs no worker to be told. */
-static void
-input_ended(vn_broker *b, vn_record *r)
-{
-	r->flags &= ~(uint32_t)VN_R_READABLE;
-	r->flags |= VN_R_ENDED;
-	if (r->flags & VN_R_CLOSED) {
-		if (r->sent == r->queued && !(r->flags & VN_R_DOOMED))
-			socket_end(b, r);
-		return;
-	}
-	r->received++;
-	if (r->flags & VN_R_ATTACHED)
-		vn_debt_add(b, vn_record_worker(b, r), r, VN_D_END);
-	else
-		vn_socket_close(b, r);
-}
-
-/* What a closed connection still gets is thrown away. */
-static void
-input_discard(vn_broker *b, vn_record *r)
-{
-	unsigned char waste[4096];
-
-	for (int i = 0; i < 16 && r->fd >= 0 && (r->flags & VN_R_READABLE); i++) {
-		ssize_t n = b->hub->sys->recv(b->hub->sys, r->fd, waste, sizeof waste);
-
-		if (n == -EAGAIN)
-			r->flags &= ~(uint32_t)VN_R_READABLE;
-		else if (n == 0)
-			input_ended(b, r);
-		else if (n < 0)
-			socket_on_reset(b, r);
-	}
-}
-
-/**
- * vn_socket_receive() - one receive into the lane of a worker
- *
- * The caller has made sure of a slot. More may be there afterwards: then the connection owes another round.
- */
-void
-vn_socket_receive(vn_broker *b, vn_worker *w, vn_record *r)
-{
-	uint32_t block, offset, room;
-	ssize_t n;
-
-	if (!(r->flags & VN_R_READABLE) || r->flags & (VN_R_ENDED | VN_R_CLOSED) || r->fd < 0)
-		return;
-	room = input_room(b, w, r, &block, &offset);
-	if (room == 0) {
-		input_refused(b, w, r);
-		return;
-	}
-	n = b->hub->sys->recv(b->hub->sys, r->fd, vn_area_at(&w->link.own, block, offset), room);
-	if (n > 0) {
-		if ((uint32_t)n < room && !(r->flags & VN_R_LAST) && r->peer.family != AF_UNIX)
-			r->flags &= ~(uint32_t)VN_R_READABLE;
-		input_hint(r, room, (uint32_t)n);
-		input_arrived(b, w, r, block, offset, (uint32_t)n);
-		if (r->flags & VN_R_READABLE)
-			vn_debt_add(b, w, r, VN_D_DATA);
-		return;
-	}
-	if (offset == 0)
-		vn_block_free(w->link.blocks, block);
-	if (n == -EAGAIN)
-		r->flags &= ~(uint32_t)VN_R_READABLE;
-	else if (n == 0)
-		input_ended(b, r);
-	else
-		socket_on_reset(b, r);
-}
-
-/**
- * vn_socket_owed_input() - it is this connection's turn to give its worker more
- *
- * At rest it may meanwhile be better off elsewhere, or have to wait in line.
- */
-void
-vn_socket_owed_input(vn_broker *b, vn_worker *w, vn_record *r)
-{
-	vn_worker *chosen;
-
-	if (!(r->flags & VN_R_READABLE) || r->flags & VN_R_ENDED || r->fd < 0)
-		return;
-	chosen = vn_dispatch_choose(b, r);
-	if (chosen == w)
-		vn_socket_receive(b, w, r);
-	else if (chosen)
-		vn_socket_input(b, r);
-}
-
-/* A new connection whose handler starts at the accept. */
-static void
-open_attachment(vn_broker *b, vn_worker *w, vn_record *r)
-{
-	vn_dispatch_attach(b, w, r);
-	vn_debt_add(b, w, r, VN_D_OPEN);
-}
-
-/**
- * vn_socket_input() - a connection may have input: find it a worker, and receive if everything is in hand
- */
-void
-vn_socket_input(vn_broker *b, vn_record *r)
-{
-	vn_worker *w;
-
-	if (r->flags & VN_R_CLOSED) {
-		input_discard(b, r);
-		return;
-	}
-	if (r->flags & VN_R_ENDED)
-		return;
-	w = vn_dispatch_choose(b, r);
-	if (!w)
-		return;
-	if (!(r->flags & (VN_R_RESUMABLE | VN_R_ATTACHED)))
-		open_attachment(b, w, r);
-	if (!(r->flags & VN_R_READABLE))
-		return;
-	if (vn_debt_may_push(w))
-		vn_socket_receive(b, w, r);
-	else if (r->flags & VN_R_ATTACHED)
-		vn_debt_add(b, w, r, VN_D_DATA);
-	else
-		vn_dispatch_wait(b, r);
-}
-
-/**
- * vn_socket_on_event() - the poller's callback for all connections
- */
-void
-vn_socket_on_event(void *arg, uint32_t index, uint32_t gen, uint32_t events)
-{
-	vn_broker *b = arg;
-	vn_record *r = vn_record_at(b->ledger, index);
-
-	if ((r->id & 0xffffff) != gen || r->fd < 0)
-		return;
-	if ((events & EPOLLOUT) && !(r->flags & VN_R_WRITABLE)) {
-		r->flags |= VN_R_WRITABLE;
-		if (r->sent < r->queued)
-			vn_socket_want_output(b, r);
-	}
-	if (!(events & (EPOLLIN | LAST_EVENTS)))
-		return;
-	if (events & EPOLLERR) { /* what it had sent before is of no use to anybody */
-		socket_on_reset(b, r);
-		return;
-	}
-	r->flags |= VN_R_READABLE;
-	if (events & LAST_EVENTS)
-		r->flags |= VN_R_LAST;
-	if (!(r->flags & VN_R_ENDED))
-		vn_socket_input(b, r);
-}
-
 /* Output. */
 
 /**
@@ -583,10 +313,13 @@ vn_socket_want_output(vn_broker *b, vn_record *r)
 static void *
 output_at(const vn_broker *b, uint32_t ref, uint32_t offset)
 {
-	uint32_t n = b->ledger->n_granules;
-	const vn_segment *s = ref < n ? &b->ledger->spill : &b->workers[ref / n]->link.peer;
+	const vn_ledger *l = b->ledger;
 
-	return vn_area_at(s, ref % n, offset);
+	if (ref < l->n_spill)
+		return vn_area_at(&l->spill, ref, offset);
+	ref -= l->n_spill;
+	return vn_area_at(
+		&b->workers[ref / l->n_granules + 1]->link.peer, ref % l->n_granules, offset);
 }
 
 static ssize_t
@@ -619,7 +352,7 @@ output_sent(vn_broker *b, vn_record *r, uint64_t n)
 	b->bytes_out += n;
 	while ((ref = vn_chain_pop(&r->out, l->out_table, r->sent)) != VN_NO_BLOCK) {
 		l->out_table[ref].fill = 0;
-		if (ref < l->n_granules)
+		if (ref < l->n_spill)
 			vn_block_free(l->spill_blocks, ref);
 	}
 }
@@ -635,7 +368,7 @@ vn_socket_flush(vn_broker *b, vn_record *r)
 		ssize_t n = output_send(b, r, &wanted);
 
 		if (n < 0 && n != -EAGAIN) {
-			socket_on_reset(b, r);
+			vn_socket_on_reset(b, r);
 			return;
 		}
 		if (n > 0)

@@ -6,6 +6,7 @@
 #define VN_BROKER_SOCKET_H
 
 #include "broker/broker.h"
+#include "broker/input.h"
 
 int vn_socket_open(vn_broker *b, vn_broker_endpoint *e, int fd, const struct sockaddr_storage *sa);
 void vn_socket_on_event(void *arg, uint32_t index, uint32_t gen, uint32_t events);
@@ -21,6 +22,8 @@ void vn_socket_close(vn_broker *b, vn_record *r);
 void vn_socket_reset(vn_broker *b, vn_record *r, vn_reset_reason reason);
 void vn_socket_doom(vn_broker *b, vn_record *r, vn_reset_reason reason);
 void vn_socket_flush(vn_broker *b, vn_record *r);
+void vn_socket_end(vn_broker *b, vn_record *r);
+void vn_socket_on_reset(vn_broker *b, vn_record *r);
 void vn_socket_gone(vn_broker *b, vn_record *r);
 void vn_socket_final(vn_broker *b, vn_record *r);
 void vn_socket_abandon(const vn_record *r);

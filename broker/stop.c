@@ -3,17 +3,23 @@
  * Stop - signals to the service, and how it ends
  *
  * SIGTERM and SIGINT drain: nothing more is accepted, workers get no new connections, those at rest are closed
- * when they have sent what they had, the rest runs on until it is done or drain-timeout has passed. A second
+ * when they have sent what they had, the rest runs on until it is done or drain-timeout has passed. Connections
+ * that would never come to rest are asked for when half of that has passed: their handlers are relieved at the next
+ * commit point, and what was not begun is reset after the answers that were. A second
  * one, and SIGQUIT, stop at once: every wait in a worker ends, and a worker that does not obey within a second
- * is killed. When every worker and every connection is gone, the run ends.
+ * is killed. When every worker and every connection is gone, the run ends. SIGHUP, SIGTTIN and SIGTTOU change the
+ * workers (change.c).
  */
 #include <errno.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "broker/broker.h"
+#include "broker/change.h"
 #include "broker/dispatch.h"
 #include "broker/endpoint.h"
+#include "broker/leave.h"
+#include "broker/settle.h"
 #include "broker/socket.h"
 #include "broker/worker.h"
 
@@ -43,8 +49,11 @@ vn_broker_stop_record(vn_broker *b, vn_record *r)
 	}
 	if (!(r->flags & VN_R_RESUMABLE))
 		return;
-	if (!vn_record_at_rest(r))
+	if (!vn_record_at_rest(r)) {
+		if (!(r->flags & VN_R_ATTACHED)) /* its worker died, and nobody comes after it */
+			vn_settle_given_back(b, r);
 		return;
+	}
 	if ((r->flags & VN_R_ATTACHED) && (r->flags & VN_R_READABLE) &&
 		b->phase < VN_PHASE_STOPPING) {
 		/* A request that came before: its handler is there, and no other worker will be. */
@@ -71,6 +80,15 @@ stop_records(vn_broker *b)
 	}
 }
 
+/* A client that always sends more would keep its handler busy to the end: it is left at its next commit point. */
+static void
+release_records(vn_broker *b)
+{
+	for (uint32_t i = 1; i <= b->n_slots; i++)
+		if (b->workers[i])
+			vn_leave_give_away(b, b->workers[i]);
+}
+
 static void
 stop_fire(vn_timer *t)
 {
@@ -83,7 +101,10 @@ stop_fire(vn_timer *t)
 		vn_broker_stop(b, true);
 		return;
 	}
+	if (b->hub->now >= b->stop_at - b->config->drain_timeout / 2)
+		release_records(b);
 	stop_records(b);
+	vn_leave_tell(b);
 	vn_wheel_arm(b->hub->wheel, t, b->hub->now + 20 * VN_MS);
 }
 
@@ -91,11 +112,12 @@ static void
 begin_drain(vn_broker *b)
 {
 	b->phase = VN_PHASE_DRAINING;
+	vn_change_cancel(b->change);
 	vn_endpoints_disarm(b);
 	stop_records(b);
 	for (uint32_t i = 1; i <= b->n_slots; i++)
 		if (b->workers[i])
-			vn_worker_drain(b->workers[i]);
+			vn_leave_for_good(b->workers[i]);
 	b->stop_at = b->hub->now + b->config->drain_timeout;
 	b->stop_timer.fire = stop_fire;
 	vn_wheel_arm(b->hub->wheel, &b->stop_timer, b->hub->now + 20 * VN_MS);
@@ -123,6 +145,20 @@ vn_broker_stop(vn_broker *b, bool now)
 }
 
 static void
+signal_arrived(vn_broker *b, int signal)
+{
+	switch (signal) {
+	case SIGHUP:
+	case SIGTTIN:
+	case SIGTTOU:
+		vn_change_signal(b->change, signal);
+		break;
+	default:
+		vn_broker_stop(b, signal == SIGQUIT || b->phase >= VN_PHASE_DRAINING);
+	}
+}
+
+static void
 on_signal(vn_watch *w, uint32_t events)
 {
 	vn_broker *b = (vn_broker *)(void *)((char *)w - offsetof(vn_broker, signals));
@@ -130,7 +166,7 @@ on_signal(vn_watch *w, uint32_t events)
 
 	(void)events;
 	while (read(w->fd, &info, sizeof info) == sizeof info)
-		vn_broker_stop(b, info.ssi_signo == SIGQUIT || b->phase >= VN_PHASE_DRAINING);
+		signal_arrived(b, (int)info.ssi_signo);
 }
 
 /**
@@ -141,13 +177,13 @@ on_signal(vn_watch *w, uint32_t events)
 int
 vn_broker_signals_init(vn_broker *b)
 {
+	static const int ours[] = {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGTTIN, SIGTTOU};
 	sigset_t mask;
 	int fd;
 
 	sigemptyset(&mask);
-	sigaddset(&mask, SIGINT);
-	sigaddset(&mask, SIGTERM);
-	sigaddset(&mask, SIGQUIT);
+	for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+		sigaddset(&mask, ours[i]);
 	sigprocmask(SIG_BLOCK, &mask, NULL);
 	fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)

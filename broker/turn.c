@@ -17,10 +17,14 @@
 #include "broker/debt.h"
 #include "broker/dispatch.h"
 #include "broker/intake.h"
+#include "broker/keep.h"
+#include "broker/liveness.h"
 #include "broker/socket.h"
 #include "broker/worker.h"
 
 #define SWEEP_EVERY (50 * VN_MS)
+#define PAY_SLOTS                                                                                  \
+	(VN_OWN_SLOTS + 1 + vn_state_descs(VN_STATE_MAX)) /* whatever is owed, one can be paid */
 
 void
 vn_worker_heat(vn_worker *w)
@@ -57,7 +61,7 @@ publish_all(vn_broker *b)
 			vn_debt_pay(b, w);
 		vn_link_flush(&w->link);
 		if (w->link.tx.broken)
-			vn_worker_violation(w, "head", NULL);
+			vn_worker_violation(w, "head cursor", NULL);
 	}
 }
 
@@ -89,7 +93,7 @@ worker_arm(vn_worker *w)
 	if (l->tx.broken || vn_lane_tx_staged(&l->tx))
 		return false;
 	if (vn_debt_owes(w)) {
-		if (vn_lane_tx_room(&l->tx) > VN_OWN_SLOTS)
+		if (vn_lane_tx_room(&l->tx) >= PAY_SLOTS)
 			return false;
 		if (vn_lane_tx_want(&l->tx, l->tx.mask / 2))
 			return false;
@@ -122,6 +126,8 @@ sweep_fire(vn_timer *t)
 
 	vn_dispatch_sweep(b);
 	vn_socket_linger_sweep(b);
+	vn_liveness_sweep(b);
+	vn_keep_trim(b->ledger);
 	vn_wheel_arm(b->hub->wheel, t, b->hub->now + SWEEP_EVERY);
 }
 

@@ -2,9 +2,14 @@
 /*
  * Worker - start, handshake, READY, death, and the next one
  *
- * STARTING -> READY -> DRAINING -> NONE. A worker is started by clone3 with a pidfd, which is the only
- * authority on its death; the handshake socket may be held by a grandchild. Each incarnation has a link of its
- * own that is never used again.
+ * STARTING -> (STANDBY ->) READY -> DRAINING -> NONE. A worker is started by clone3 with a pidfd, which is the
+ * only authority on its death; the handshake socket may be held by a grandchild. Each incarnation has a link of
+ * its own that is never used again.
+ *
+ * A worker has a number, by which people know it, and a slot, in which its blocks stand in the ledger's tables.
+ * They are two things because for a while two workers can have one number: one that comes, with a slot of its
+ * own, and one that goes. Number and incarnation, like slot and incarnation, name one process for ever. Whoever
+ * dies is started again in the same slot, unless it is going for good or on trial (change.c).
  *
  * A worker that served is replaced at once. One that ends before it served is a failure: the next start waits
  * 0, 100, 200, 400 ... ms up to 10 s. If none was ever READY, five failures within ten seconds, or one that is
@@ -26,9 +31,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "broker/change.h"
 #include "broker/debt.h"
 #include "broker/dispatch.h"
 #include "broker/endpoint.h"
+#include "broker/intake.h"
+#include "broker/leave.h"
+#include "broker/recorder.h"
 #include "broker/settle.h"
 #include "shm/bell.h"
 
@@ -37,6 +46,7 @@
 #define INTENSITY      5 /* failures ... */
 #define INTENSITY_TIME (10 * VN_SEC)
 #define BACKOFF_MAX    (10 * VN_SEC)
+#define RESTART_PAUSE  (VN_MS / 5)
 #define KILL_AFTER     (1 * VN_SEC) /* a stop that is not obeyed */
 #define SERVED_AFTER   (1 * VN_SEC) /* READY for so long counts as having served */
 
@@ -103,7 +113,7 @@ child_environment(const vn_worker *w)
 			envp[kept++] = environ[i];
 	}
 	if (asprintf(&envp[kept], "%s%d", names[0], LINK_FD) < 0 ||
-		asprintf(&envp[kept + 1], "%s%u", names[1], w->slot) < 0 ||
+		asprintf(&envp[kept + 1], "%s%u", names[1], w->number) < 0 ||
 		asprintf(&envp[kept + 2], "%s%u", names[2], w->broker->config->window) < 0)
 		abort();
 	return envp;
@@ -141,7 +151,7 @@ static void
 describe_death(vn_worker *w, const siginfo_t *info)
 {
 	if (w->was_killed && info->si_code == CLD_KILLED)
-		return; /* last_death says why */
+		return; /* last_death says why, and was said */
 	if (info->si_code == CLD_EXITED)
 		snprintf(w->last_death, sizeof w->last_death, "exited with %d", info->si_status);
 	else
@@ -155,7 +165,7 @@ worker_unlink(vn_worker *w)
 {
 	vn_poller *p = w->broker->hub->poller;
 
-	vn_watch_remove(p, &w->bell);
+	vn_ring_deafen(w);
 	vn_watch_remove(p, &w->hello);
 	vn_watch_remove(p, &w->death);
 	if (w->handshake >= 0)
@@ -201,7 +211,7 @@ say_why_it_gave_up(const vn_worker *w, int code)
 		vn_log(h, LOG_ERR,
 			"'%s' never became ready: worker %u.%u %s; start it by hand to see what is "
 			"wrong",
-			program, w->slot, w->incarnation, w->last_death);
+			program, w->number, w->incarnation, w->last_death);
 }
 
 /* True if this was one failure too many, and the broker ends. */
@@ -235,42 +245,58 @@ backoff(const vn_worker *w)
 static void
 restart_fire(vn_timer *t)
 {
-	vn_worker *w = (vn_worker *)(void *)((char *)t - offsetof(vn_worker, restart_timer));
+	vn_worker_restart((vn_worker *)(void *)((char *)t - offsetof(vn_worker, restart_timer)));
+}
 
-	if (vn_worker_start(w) < 0)
-		vn_wheel_arm(w->broker->hub->wheel, t, w->broker->hub->now + VN_SEC);
+/* It is to be started again, now or later: when the turn has given its connections to others, which takes less. */
+static void
+worker_again(vn_worker *w, const siginfo_t *info, bool served, bool timed_out)
+{
+	vn_broker *b = w->broker;
+
+	if (served || w->ordered)
+		w->n_failures = 0;
+	else if (gave_up(w, info, timed_out))
+		return;
+	w->n_restarts++;
+	vn_wheel_arm(b->hub->wheel, &w->restart_timer,
+		b->hub->sys->now(b->hub->sys) + RESTART_PAUSE + backoff(w));
+}
+
+static void
+say_that_it_died(const vn_worker *w)
+{
+	vn_log(w->broker->hub, w->ordered ? LOG_INFO : LOG_WARNING, "worker %u.%u %s", w->number,
+		w->incarnation, w->last_death);
 }
 
 static void
 worker_died(vn_worker *w)
 {
 	vn_broker *b = w->broker;
+	vn_worker_state was = w->state;
 	siginfo_t info = {0};
-	bool served = w->served || (w->was_ready && b->hub->now - w->ready_at >= SERVED_AFTER);
-	bool timed_out = w->state == VN_WORKER_STARTING && w->was_killed;
-	bool wanted = w->state != VN_WORKER_DRAINING && b->phase < VN_PHASE_DRAINING;
+	bool served;
 
 	waitid(P_PIDFD, (id_t)w->pidfd, &info, WEXITED);
 	describe_death(w, &info);
-	if (w->state == VN_WORKER_READY)
+	if (was == VN_WORKER_READY)
 		vn_dispatch_worker_ready(b, w, false);
 	w->state = VN_WORKER_NONE;
 	b->n_deaths++;
+	if (!w->was_killed || info.si_code != CLD_KILLED)
+		say_that_it_died(w);
+	vn_intake_drain(b, w);
+	vn_recorder_keep(b, w, &info);
 	vn_settle_worker(b, w);
+	served = w->served || (w->was_ready && b->hub->now - w->ready_at >= SERVED_AFTER);
 	worker_unlink(w);
-	if (wanted) {
-		vn_log(b->hub, LOG_WARNING, "worker %u.%u %s", w->slot, w->incarnation,
-			w->last_death);
-		if (served)
-			w->n_failures = 0;
-		else if (gave_up(w, &info, timed_out))
-			return;
-		w->n_restarts++;
-		if (backoff(w) == 0)
-			restart_fire(&w->restart_timer);
-		else
-			vn_wheel_arm(b->hub->wheel, &w->restart_timer, b->hub->now + backoff(w));
-	}
+	if (w->coming && b->phase < VN_PHASE_DRAINING)
+		vn_change_on_death(w, was, &info);
+	else if (!w->going && was != VN_WORKER_DRAINING && b->phase < VN_PHASE_DRAINING)
+		worker_again(w, &info, served, was == VN_WORKER_STARTING && w->was_killed);
+	if (w->going && b->phase < VN_PHASE_DRAINING)
+		vn_worker_retire(w);
 	if (b->phase >= VN_PHASE_DRAINING)
 		vn_broker_stop_check(b);
 }
@@ -285,16 +311,6 @@ on_death(vn_watch *watch, uint32_t events)
 /* The handshake. */
 
 static void
-on_bell(vn_watch *watch, uint32_t events)
-{
-	vn_worker *w = (vn_worker *)(void *)((char *)watch - offsetof(vn_worker, bell));
-
-	(void)events;
-	w->n_rung++;
-	vn_worker_heat(w);
-}
-
-static void
 on_hello(vn_watch *watch, uint32_t events)
 {
 	vn_worker *w = (vn_worker *)(void *)((char *)watch - offsetof(vn_worker, hello));
@@ -307,8 +323,7 @@ on_hello(vn_watch *watch, uint32_t events)
 		return;
 	vn_watch_remove(b->hub->poller, &w->hello);
 	if (rc == 0)
-		rc = vn_watch_add(
-			b->hub->poller, &w->bell, w->link.bell_in, EPOLLIN | EPOLLET, on_bell);
+		rc = vn_ring_listen(w);
 	if (rc == 0) {
 		w->linked = true;
 		vn_worker_heat(w);
@@ -316,6 +331,10 @@ on_hello(vn_watch *watch, uint32_t events)
 	}
 	if (rc == -EPIPE) /* it ended, or never asked: its death says the rest */
 		return;
+	if (rc == -EPROTO) {
+		w->n_violations++;
+		b->n_violations++;
+	}
 	vn_worker_kill(w, why ? why : vn_strerror(rc));
 }
 
@@ -336,18 +355,36 @@ vn_worker_on_ready(vn_worker *w)
 	vn_broker *b = w->broker;
 
 	w->was_ready = true;
-	w->ready_at = b->hub->now;
+	w->ready_at = w->moved_at = b->hub->now; /* its clock, not its predecessor's */
 	vn_wheel_disarm(b->hub->wheel, &w->start_timer);
 	if (w->state != VN_WORKER_STARTING)
 		return;
-	w->state = VN_WORKER_READY;
-	vn_dispatch_worker_ready(b, w, true);
-	vn_log(b->hub, LOG_INFO, "worker %u.%u ready (pid %d)", w->slot, w->incarnation,
+	vn_log(b->hub, LOG_INFO, "worker %u.%u ready (pid %d)", w->number, w->incarnation,
 		(int)w->pid);
+	if (w->coming) {
+		w->state = VN_WORKER_STANDBY;
+		vn_change_on_ready(w);
+		return;
+	}
+	vn_worker_serve(w);
 	if (!b->ever_ready || b->phase == VN_PHASE_STARTING) {
 		b->ever_ready = true;
 		b->phase = VN_PHASE_SERVING;
 	}
+}
+
+/**
+ * vn_worker_serve() - it is READY, and gets work from here on
+ */
+void
+vn_worker_serve(vn_worker *w)
+{
+	vn_broker *b = w->broker;
+
+	w->state = VN_WORKER_READY;
+	vn_dispatch_worker_ready(b, w, true);
+	vn_endpoints_adopt(b, w);
+	vn_endpoints_prune(b);
 }
 
 /* Start. */
@@ -406,7 +443,7 @@ start_steps(vn_worker *w)
 }
 
 /**
- * vn_worker_start() - the next incarnation of a slot
+ * vn_worker_start() - the next incarnation of a worker
  *
  * Return: 0, or why not, having said it.
  */
@@ -414,10 +451,12 @@ int
 vn_worker_start(vn_worker *w)
 {
 	vn_broker *b = w->broker;
+	uint32_t *last = &b->incarnations[w->number], *last_here = &b->slot_incarnations[w->slot];
 	int rc;
 
-	w->incarnation++;
-	w->was_killed = false;
+	w->incarnation = (*last > *last_here ? *last : *last_here) + 1;
+	*last = *last_here = w->incarnation;
+	w->was_killed = w->ordered = w->was_told = w->was_stopped = false;
 	w->state = VN_WORKER_STARTING;
 	w->started = b->hub->now;
 	rc = start_steps(w);
@@ -426,7 +465,7 @@ vn_worker_start(vn_worker *w)
 			b->hub->wheel, &w->start_timer, b->hub->now + b->config->start_timeout);
 		return 0;
 	}
-	vn_log(b->hub, LOG_ERR, "cannot start worker %u.%u: %s", w->slot, w->incarnation,
+	vn_log(b->hub, LOG_ERR, "cannot start worker %u.%u: %s", w->number, w->incarnation,
 		vn_strerror(rc));
 	if (w->pid) {
 		kill(w->pid, SIGKILL);
@@ -437,23 +476,83 @@ vn_worker_start(vn_worker *w)
 	return rc;
 }
 
+/**
+ * vn_worker_restart() - the next incarnation of a worker that is dead; again in a second if it cannot be started
+ */
+void
+vn_worker_restart(vn_worker *w)
+{
+	if (vn_worker_start(w) < 0)
+		vn_wheel_arm(
+			w->broker->hub->wheel, &w->restart_timer, w->broker->hub->now + VN_SEC);
+}
+
+/*
+ * The lowest free slot in which no incarnation was that this number could have, or just the lowest free one: then
+ * the number skips some.
+ */
+static uint16_t
+free_slot(const vn_broker *b, uint16_t number)
+{
+	uint16_t free = 0;
+
+	for (uint16_t i = 1; i <= VN_MAX_SLOTS; i++) {
+		if (b->workers[i])
+			continue;
+		if (b->slot_incarnations[i] <= b->incarnations[number])
+			return i;
+		free = free ? free : i;
+	}
+	return free;
+}
+
+/**
+ * vn_worker_new() - a worker, not started yet
+ *
+ * Return: the worker, in a free slot; NULL with errno: ENOMEM, or EUSERS when all slots are taken.
+ */
 vn_worker *
-vn_worker_new(vn_broker *b, uint16_t slot)
+vn_worker_new(vn_broker *b, uint16_t number)
 {
 	vn_worker *w = calloc(1, sizeof *w);
+	uint16_t slot = free_slot(b, number);
 
-	if (!w)
+	if (!w || slot == 0) {
+		errno = w ? EUSERS : ENOMEM;
+		free(w);
 		return NULL;
+	}
 	w->broker = b;
 	w->slot = slot;
+	w->number = number;
 	w->pidfd = w->handshake = -1;
-	w->death.fd = w->hello.fd = w->bell.fd = -1;
+	w->death.fd = w->hello.fd = w->ring.watch.fd = -1;
 	w->attached = w->debtor_first = w->debtor_last = VN_NO_RECORD;
 	w->starved = (vn_ledger_list){VN_NO_RECORD, VN_NO_RECORD};
 	w->start_timer.fire = start_fire;
 	w->restart_timer.fire = restart_fire;
 	vn_endpoint_forget_worker(b, w);
+	b->workers[slot] = w;
+	if (slot > b->n_slots)
+		b->n_slots = slot;
 	return w;
+}
+
+/**
+ * vn_worker_find() - who has a number, and stays
+ *
+ * Return: NULL if nobody has; one that comes, or goes for good, does not count.
+ */
+vn_worker *
+vn_worker_find(const vn_broker *b, uint16_t number)
+{
+	for (uint32_t i = 1; i <= b->n_slots; i++) {
+		vn_worker *w = b->workers[i];
+
+		if (w && w->number == number && !w->coming && !w->going)
+			return w;
+	}
+	return NULL;
 }
 
 static void
@@ -464,34 +563,14 @@ kill_fire(vn_timer *t)
 	vn_worker_kill(w, "did not stop when it was told to");
 }
 
-/* Ask it to take no new work and to end when it is done. */
-void
-vn_worker_drain(vn_worker *w)
-{
-	if (w->state == VN_WORKER_NONE) {
-		vn_wheel_disarm(w->broker->hub->wheel, &w->restart_timer);
-		return;
-	}
-	if (w->state == VN_WORKER_READY)
-		vn_dispatch_worker_ready(w->broker, w, false);
-	if (w->state == VN_WORKER_STARTING) {
-		w->state = VN_WORKER_DRAINING;
-		vn_worker_kill(w, "was stopped before it was ready");
-		return;
-	}
-	w->state = VN_WORKER_DRAINING;
-	w->owes_drain = true;
-	vn_worker_heat(w);
-}
-
 /* Tell it to stop now; it is killed if it does not. */
 void
 vn_worker_stop(vn_worker *w)
 {
 	if (w->state == VN_WORKER_NONE)
 		return;
-	if (w->state != VN_WORKER_DRAINING)
-		vn_worker_drain(w);
+	vn_leave_for_good(w);
+	w->was_stopped = true;
 	w->owes_stop = true;
 	w->kill_timer.fire = kill_fire;
 	vn_wheel_arm(w->broker->hub->wheel, &w->kill_timer, w->broker->hub->now + KILL_AFTER);
@@ -510,15 +589,46 @@ vn_worker_kill(vn_worker *w, const char *why)
 	w->was_killed = true;
 	if (why != w->last_death)
 		snprintf(w->last_death, sizeof w->last_death, "%s", why);
-	vn_log(w->broker->hub, LOG_WARNING, "worker %u.%u %s; killed", w->slot, w->incarnation,
+	vn_log(w->broker->hub, LOG_WARNING, "worker %u.%u %s; killed", w->number, w->incarnation,
 		w->last_death);
 	w->broker->hub->sys->kill(w->broker->hub->sys, w->pidfd, SIGKILL);
 }
 
+/* What it counted goes on with its namesake. */
+static void
+bequeath(const vn_worker *w, vn_worker *heir)
+{
+	heir->n_requests += w->n_requests;
+	heir->bytes_in += w->bytes_in;
+	heir->bytes_out += w->bytes_out;
+	heir->n_violations += w->n_violations;
+	heir->n_rung += w->n_rung;
+}
+
+/**
+ * vn_worker_retire() - it is dead and nobody comes after it: its slot is free
+ */
+void
+vn_worker_retire(vn_worker *w)
+{
+	vn_broker *b = w->broker;
+	vn_worker **link = &b->hot, *heir = vn_worker_find(b, w->number);
+
+	while (*link && *link != w)
+		link = &(*link)->hot_next;
+	if (*link)
+		*link = w->hot_next;
+	if (heir && heir != w)
+		bequeath(w, heir);
+	vn_worker_free(w);
+	b->may_prune = true;
+	vn_endpoints_prune(b);
+}
+
 /**
  * vn_worker_violation() - it published what no honest worker can
- * @field: the descriptor's bad field, or the cursor
- * @d:     the descriptor, NULL for a cursor
+ * @field: the descriptor's bad field, or what else is bad
+ * @d:     the descriptor, NULL where there is none
  */
 void
 vn_worker_violation(vn_worker *w, const char *field, const vn_desc *d)
@@ -535,18 +645,18 @@ vn_worker_violation(vn_worker *w, const char *field, const vn_desc *d)
 			"worker %u.%u violated the protocol: bad %s in %s (flags %#x arg %u len %u "
 			"conn %u gen %u "
 			"pos %llu block %u offset %u report %llu)",
-			w->slot, w->incarnation, field, vn_kind_name(d->kind), d->flags, d->arg,
+			w->number, w->incarnation, field, vn_kind_name(d->kind), d->flags, d->arg,
 			d->len, d->conn, d->gen, (unsigned long long)d->pos, d->block, d->offset,
 			(unsigned long long)d->report);
 	else
-		vn_log(b->hub, LOG_ERR, "worker %u.%u violated the protocol: bad %s cursor",
-			w->slot, w->incarnation, field);
+		vn_log(b->hub, LOG_ERR, "worker %u.%u violated the protocol: bad %s", w->number,
+			w->incarnation, field);
 	if (w->state != VN_WORKER_NONE)
 		vn_worker_kill(w, "violated the protocol");
 }
 
 /**
- * vn_worker_free() - kill the process, wait for it, free the slot
+ * vn_worker_free() - kill the process, wait for it, free the worker
  *
  * Return: NULL. Takes NULL.
  */
@@ -561,6 +671,7 @@ vn_worker_free(vn_worker *w)
 	}
 	worker_unlink(w);
 	vn_wheel_disarm(w->broker->hub->wheel, &w->restart_timer);
+	w->broker->workers[w->slot] = NULL;
 	free(w);
 	return NULL;
 }
