@@ -11,108 +11,20 @@
  *   random     descriptors of which any field may be anything
  *   cursors    cursors that cannot be
  *   scribble   random words all over its segment, slots and cursors included, after the first descriptors
+ *   fill       serves one request; then its whole segment is filled with random data, again and again, as fast as
+ *              it goes; every other incarnation leaves the cursors alone and publishes the random slots
  *   deaf       takes nothing any more and answers nothing
  *   flood      output that nobody asked for, to everybody, without end, and a bell for each
+ *   bells      serves one request; then it rings its bell without any news, as fast as it goes
+ *   stale      serves one request; then publishes without end what is of generations that are over
  *
- * It ends when it is killed, or by itself after two seconds.
+ * It ends when it is killed, or by itself after two seconds; fill and bells only when they are killed.
  */
-#include <err.h>
-#include <poll.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
+#include "tests/system/hostile.h"
 
-#include "shm/bell.h"
-#include "shm/link.h"
+#include "shm/layout.h"
 
-#define MAX_KNOWN 512
-#define LIFE_MS   2000
-
-/* What it was told of a connection. */
-struct known {
-	uint32_t index, gen;
-	uint64_t delivered, acked, queued;
-	bool shut;
-};
-
-static struct {
-	vn_link link;
-	struct known known[MAX_KNOWN];
-	uint32_t n_known;
-	uint64_t random;
-} worker;
-
-static uint64_t
-draw(uint64_t n)
-{
-	worker.random ^= worker.random << 13;
-	worker.random ^= worker.random >> 7;
-	worker.random ^= worker.random << 17;
-	return worker.random % n;
-}
-
-static int64_t
-now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000ll + t.tv_nsec / 1000000;
-}
-
-static void
-say(const vn_desc *d)
-{
-	if (vn_lane_tx_has(&worker.link.tx, 1))
-		vn_lane_tx_push(&worker.link.tx, d);
-}
-
-static void
-learn(const vn_desc *d)
-{
-	struct known *k = NULL;
-
-	for (uint32_t i = 0; i < worker.n_known && !k; i++)
-		if (worker.known[i].index == d->conn && worker.known[i].gen == d->gen)
-			k = &worker.known[i];
-	if (!k) {
-		k = &worker.known[worker.n_known < MAX_KNOWN ? worker.n_known++ : draw(MAX_KNOWN)];
-		*k = (struct known){.index = d->conn,
-			.gen = d->gen,
-			.queued = d->report,
-			.delivered = d->pos,
-			.acked = d->pos};
-	}
-	if (d->kind == VN_KIND_DATA)
-		k->delivered = d->pos + d->len;
-	else if (d->kind == VN_KIND_END)
-		k->delivered = d->pos + 1;
-}
-
-static void
-listen_to_broker(void)
-{
-	vn_desc batch[64];
-	int n = vn_lane_rx_take(&worker.link.rx, batch, 64);
-
-	for (int i = 0; i < n; i++)
-		if (batch[i].kind == VN_KIND_OPEN || batch[i].kind == VN_KIND_DATA ||
-			batch[i].kind == VN_KIND_END)
-			learn(&batch[i]);
-	vn_link_release(&worker.link);
-}
-
-static void
-begin(const char *url)
-{
-	vn_area_write(&worker.link.own, 0, 0, url, (uint32_t)strlen(url));
-	say(&(vn_desc){.kind = VN_KIND_LISTEN, .flags = VN_RESUME, .len = (uint32_t)strlen(url)});
-	say(&(vn_desc){.kind = VN_KIND_READY});
-	vn_link_flush(&worker.link);
-}
+#define LIFE_MS 2000
 
 /* What fits, as far as it knows. */
 static vn_desc
@@ -254,6 +166,56 @@ be_deaf(void)
 	usleep(10000);
 }
 
+/* The modes that begin with a request served are not made to wait before their next life. */
+static struct known *
+serve_one(void)
+{
+	struct known *k = request();
+
+	answer(k);
+	wait_until_taken();
+	return k;
+}
+
+static void
+fill(void)
+{
+	unsigned char *base = worker.link.own.base;
+	bool whole = worker.link.incarnation % 2;
+
+	serve_one();
+	for (;;) {
+		for (size_t at = whole ? 0 : VN_SEGMENT_SLOTS; at < worker.link.own.size; at += 8) {
+			draw(1);
+			memcpy(base + at, &worker.random, sizeof worker.random);
+		}
+		worker.link.tx.next += 1 + (uint32_t)draw(8);
+		vn_link_flush(&worker.link);
+		vn_bell_ring(worker.link.bell_out);
+	}
+}
+
+static void
+ring_for_nothing(void)
+{
+	serve_one();
+	for (;;)
+		vn_bell_ring(worker.link.bell_out);
+}
+
+static void
+publish_stale(void)
+{
+	struct known *k = serve_one();
+	vn_desc d = {.kind = VN_KIND_NEED, .conn = k->index, .gen = k->gen - 1};
+
+	for (int64_t end = now_ms() + LIFE_MS; now_ms() < end;) {
+		while (vn_lane_tx_has(&worker.link.tx, 1))
+			vn_lane_tx_push(&worker.link.tx, &d);
+		vn_link_flush(&worker.link);
+	}
+}
+
 int
 main(int argc, char **argv)
 {
@@ -262,32 +224,26 @@ main(int argc, char **argv)
 		void (*act)(void);
 	} modes[] = {{"plausible", be_plausible}, {"random", be_random},
 		{"cursors", lie_of_cursors}, {"scribble", scribble}, {"deaf", be_deaf},
-		{"flood", flood}};
-	const char *why, *fd = getenv(VN_LINK_FD_ENV);
+		{"flood", flood}, {"fill", fill}, {"bells", ring_for_nothing},
+		{"stale", publish_stale}};
 	int64_t start = now_ms();
 	size_t mode = 0;
 
-	if (argc != 4 || !fd)
+	if (argc != 4)
 		errx(2, "usage: hostile URL MODE SEED, as a worker");
 	while (mode < sizeof modes / sizeof *modes && strcmp(modes[mode].name, argv[2]) != 0)
 		mode++;
 	if (mode == sizeof modes / sizeof *modes)
 		errx(2, "%s is no mode", argv[2]);
-	if (vn_link_join(&worker.link, atoi(fd), &why) < 0)
-		errx(1, "%s", why);
-	worker.random =
-		(strtoull(argv[3], NULL, 10) + worker.link.incarnation) * 0x9e3779b97f4a7c15u | 1;
-	begin(argv[1]);
+	join(argv[3]);
+	begin(argv[1], VN_RESUME);
 	while (now_ms() - start < LIFE_MS) {
-		struct pollfd p = {.fd = worker.link.bell_in, .events = POLLIN};
-
 		/* Long enough for something to lie about. */
 		if (now_ms() - start > 30 || worker.n_known)
 			modes[mode].act();
 		else
 			listen_to_broker();
-		poll(&p, 1, 1);
-		vn_bell_drain(worker.link.bell_in);
+		rest();
 	}
 	return 0;
 }

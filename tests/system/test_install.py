@@ -41,7 +41,39 @@ main(void)
 
 CPP_PROGRAM = r"""
 #include <cstdio>
+#include <csignal>
 #include <vanilla.h>
+
+static int
+everything_else(vn_hub *h)
+{
+	vn_group *g = vn_group_new(h);
+	vn_pair p = vn_queue(h, int, 4);
+	int closed = 1, item = 0, n = 0, rc = 0;
+	vn_rx *signals = vn_signals(h, SIGHUP, SIGUSR1);
+	vn_rx *twice;
+
+	vn_on_close(p.tx, [](void *arg, int how) { *static_cast<int *>(arg) = how; }, &closed);
+	twice = vn_map(p.rx, int, [](const void *in, void *out, void *) {
+		*static_cast<int *>(out) = 2 * *static_cast<const int *>(in);
+		return 0;
+	}, nullptr);
+	rc |= vn_group_spawn(g, [](vn_hub *, void *arg) {
+		vn_tx *tx = vn_dup(static_cast<vn_tx *>(arg));
+		int rc = vn_adopt(tx);
+		for (int i = 1; i <= 3 && rc == 0; i++)
+			rc = vn_send(tx, &i);
+		vn_close(tx);
+		return rc;
+	}, p.tx);
+	rc |= vn_group_wait(g);
+	rc |= vn_close(p.tx);
+	while (vn_select_random(h, VN_RECV(twice, &item), VN_RECV(signals, &rc)) == 0 && vn_selected(h) == 0)
+		n += item;
+	rc |= vn_close(twice) | vn_close(signals);
+	vn_group_free(g);
+	return rc == 0 && closed == 0 && n == 12 ? 0 : 1000;
+}
 
 int
 main()
@@ -56,8 +88,41 @@ main()
 	}, p.tx);
 	rc += vn_select(h, VN_RECV(p.rx, &item), VN_AFTER(VN_SEC));
 	vn_close(p.rx);
+	rc += everything_else(h);
 	vn_hub_free(h);
 	std::printf("sum %d of version %s\n", item + rc, VN_VERSION);
+}
+"""
+
+# Compiled with VN_DEBUG, by C and by C++. The numbers of the lines that must be told stand in them.
+DEBUG_PROGRAM = r"""
+#include <vanilla.h>
+
+static int
+waits(vn_hub *h, void *arg)
+{
+	(void)arg;
+	return vn_sleep(h, 60 * VN_SEC);
+}
+
+int
+main(void)
+{
+	vn_hub *h = vn_hub_new();
+	vn_pair p = vn_pipe(h, int); /* open */
+	vn_pair q = vn_queue(h, int, 3);
+	vn_rx *hup;
+	vn_rx *listener;
+
+	vn_close(q.rx); vn_close(q.tx);
+	hup = vn_signals(h, 1, 2); /* open */
+	listener = vn_listen(h, "tcp://127.0.0.1:0", 0); /* open */
+	vn_spawn(h, waits, NULL); /* runs */
+	vn_spawn_later(h, 60 * VN_SEC, waits, NULL);
+	vn_sleep(h, VN_MS);
+	vn_close(p.tx);
+	vn_hub_free(h);
+	return hup == NULL || listener == NULL;
 }
 """
 
@@ -104,6 +169,19 @@ class Install(Case):
             with self.subTest(compiler):
                 program = self.build(compiler, "a.cc", CPP_PROGRAM, *self.pkg_config("--libs"))
                 self.assertEqual(run([program], env=self.env), "sum 10 of version 0.1.0\n")
+
+    def test_debug_program_is_told_what_it_left_open(self):
+        rows = DEBUG_PROGRAM.split("\n")
+        expected = {(number, what) for number, row in enumerate(rows, 1) for what in ("open", "runs")
+                    if f"/* {what} */" in row}
+        self.assertEqual(len(expected), 4)
+        for compiler, name in ((["gcc", "-std=gnu11"], "d.c"), (["g++", "-std=c++17"], "d.cc")):
+            with self.subTest(compiler):
+                program = self.build([*compiler, "-DVN_DEBUG"], name, DEBUG_PROGRAM, *self.pkg_config("--libs"))
+                told = re.findall(rf"^vanilla: \S*{name}:(\d+): .* (open|runs)$", run([program], env=self.env), re.M)
+                self.assertEqual(sorted((int(n), what) for n, what in told), sorted(expected))
+        program = self.build(["gcc"], "d.c", DEBUG_PROGRAM, *self.pkg_config("--libs"))
+        self.assertEqual(run([program], env=self.env), "")
 
     def test_static_library(self):
         program = self.build(["gcc"], "a.c", C_PROGRAM, self.top / "lib/libvanilla.a",

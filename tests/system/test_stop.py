@@ -118,6 +118,21 @@ class Broker(Stopping, Case):
         service.ended()
         self.assertEqual(service.output().count("served: "), 2, service.output())
 
+    def test_client_that_always_sends_more_is_left_between_two_of_its_requests(self):
+        service = self.probe("-r", drain="2s")
+        with service.connect() as sock:
+            sock.sendall(b"work 20\necho x\n" * 400)
+            self.in_hand(service, "at work")
+            os.kill(service.pid, signal.SIGTERM)
+            got = bytearray()
+            with self.assertRaises(ConnectionResetError):
+                while part := sock.recv(65536):
+                    got += part
+            self.assertRegex(bytes(got), rb"^(done\nx\n)*(done\n)?$")
+            self.assertGreater(got.count(b"x"), 10)
+        service.ended()
+        self.assertNotIn("drain-timeout", service.output())
+
     def test_quit_stops_at_once(self):
         service = self.probe()
         with service.connect() as sock:

@@ -63,7 +63,7 @@ class Storm(Case):
 
     def storm(self, program, kind, workers, *flags, conns=48, deaths=True, url=ANY_PORT, args=()):
         service = self.service(program, *args, url, workers=workers,
-                               flags=("--queue-timeout", "60s", "--log-level", "error", *flags))
+                               flags=("--queue-timeout", "60s", "--retries", "1000", "--log-level", "error", *flags))
         before = self.books(service)
         stop, kills = threading.Event(), []
         reaper = threading.Thread(target=self.reap, args=(service, stop, kills))
