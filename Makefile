@@ -15,12 +15,13 @@ SONAME  := libvanilla.so.$(ABI)
 CC        := $(if $(filter default,$(origin CC)),gcc,$(CC))
 CFLAGS    ?= -O2 -g
 SANITIZE  ?=
+CRASH     ?=
 # A sanitizer puts red zones into every frame, so the limit on frames is for the plain build.
 FRAME     := $(if $(SANITIZE),,-Wframe-larger-than=8192)
 SAN_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
 WARNINGS  := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wcast-qual -Wvla $(FRAME)
 COMPILE    = $(CC) -std=gnu11 $(CFLAGS) $(WARNINGS) -fvisibility=hidden -fstack-clash-protection -fPIC \
-	-D_GNU_SOURCE $(SAN_FLAGS) -Iinclude -I. -MMD -MP
+	-D_GNU_SOURCE $(if $(CRASH),-DVN_CRASH_POINTS) $(SAN_FLAGS) -Iinclude -I. -MMD -MP
 LINK       = $(CC) $(CFLAGS) $(SAN_FLAGS) -Wl,-z,now -Wl,--as-needed $(LDFLAGS)
 
 LIB_SRC     := $(wildcard shm/*.c client/hub/*.c client/message/*.c client/net/*.c client/os/*.c)
@@ -29,9 +30,11 @@ EXAMPLE_SRC := $(wildcard client/examples/*.c)
 UNIT_SRC    := $(wildcard tests/unit/*.c)
 SYSTEM_SRC  := $(wildcard tests/system/*.c)
 BENCH_SRC   := $(wildcard tests/bench/*.c)
+FUZZ_SRC    := $(wildcard tests/fuzz/*.c)
 
 OBJ         := $(BUILD)/obj
 LIB_OBJ     := $(LIB_SRC:%.c=$(OBJ)/%.o)
+CRASH_OBJ   := $(if $(CRASH),$(OBJ)/tests/crash/point.o)
 BROKER_OBJ  := $(BROKER_SRC:%.c=$(OBJ)/%.o)
 BROKER_REST := $(filter-out $(OBJ)/broker/main.o,$(BROKER_OBJ))
 ARCHIVE     := $(BUILD)/libvanilla.a
@@ -40,14 +43,17 @@ PROGRAM     := $(if $(BROKER_SRC),$(BUILD)/vanilla)
 EXAMPLES    := $(EXAMPLE_SRC:client/examples/%.c=$(BUILD)/examples/%)
 UNIT        := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 SYSTEM      := $(SYSTEM_SRC:tests/system/%.c=$(BUILD)/system/%)
-BENCH       := $(BENCH_SRC:tests/bench/%.c=$(BUILD)/bench/%)
+BENCH       := $(BENCH_SRC:tests/bench/%.c=$(BUILD)/bench/%) $(BUILD)/bench/lane
+LANE_OBJ    := $(patsubst %.c,$(OBJ)/%.o,$(wildcard tests/bench/lane/*.c))
+FUZZ        := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/target/%)
 FCONTEXT    := $(BUILD)/fcontext
 
 LIBS        := -lck -lrt -lpthread
 BROKER_LIBS := -ljansson $(LIBS)
 CHECK_LIBS  := -lcheck -lsubunit -lm $(BROKER_LIBS)
 
-.PHONY: build run test test-long bench asan tsan lint install help clean unit system
+.PHONY: build run test test-long bench asan tsan mutant crash chaos lint install help clean unit system \
+	fuzz fuzzers fuzz-targets
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -60,15 +66,22 @@ run: build
 	@echo 'stop it:      Ctrl-C, or $(BUILD)/vanilla ctl -s $(BUILD)/run/echo.sock stop'
 	@exec $(BUILD)/vanilla run -w 2 -s $(BUILD)/run/echo.sock -- $(BUILD)/examples/echo
 
-test: build unit system $(BUILD)/deps-test
-	@BUILD=$(BUILD) CC=$(CC) tests/run lint unit model system
+test: build unit system mutant crash fuzzers $(BUILD)/chaos/load $(BUILD)/deps-test
+	@BUILD=$(BUILD) CC=$(CC) tests/run lint unit bugs model mutant crash system chaos=short fuzz=3
 
-test-long: build unit system $(BUILD)/deps-test
-	@BUILD=$(BUILD) CC=$(CC) tests/run lint unit=50 model system=5
+test-long: build unit system mutant crash fuzzers $(BUILD)/chaos/load $(BUILD)/deps-test
+	@BUILD=$(BUILD) CC=$(CC) tests/run lint unit=50 bugs model mutant=10 crash=5 system=5 chaos=long fuzz=25
 	@$(MAKE) --no-print-directory asan tsan
+	@for build in $(BUILD) $(BUILD)/asan; do VANILLA_HOSTILE_SECONDS=180 BUILD=$$build \
+		TESTS=changes_all_the_time tests/run system || exit 1; done
 
-bench: build $(BENCH)
+bench: build $(BENCH) $(BUILD)/chaos/load $(BUILD)/system/again
 	@BUILD=$(BUILD) tests/bench/run
+
+# The same as in make test-long, alone; CHAOS=short is that of make test, VANILLA_CHAOS_SEED repeats one.
+CHAOS ?= long
+chaos: build unit system $(BUILD)/chaos/load
+	@BUILD=$(BUILD) CC=$(CC) tests/run chaos=$(CHAOS)
 
 # The sanitized builds are made by the same rules in folders of their own.
 asan: $(BUILD)/deps-test
@@ -79,6 +92,29 @@ asan: $(BUILD)/deps-test
 tsan: $(BUILD)/deps-test
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan SANITIZE=thread CFLAGS='-O1 -g' build unit system
 	@BUILD=$(BUILD)/tsan CC=$(CC) tests/run unit planted=tsan
+
+# Targets of libFuzzer, which is clang's, and of AFL++ where that is installed; each run is as long as asked.
+FUZZ_SECONDS ?= 60
+FUZZ_CFLAGS  := -O1 -g -fsanitize=fuzzer-no-link -fprofile-instr-generate -fcoverage-mapping
+
+fuzzers: $(BUILD)/deps-test
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=clang SANITIZE=address,undefined \
+		CFLAGS='$(FUZZ_CFLAGS)' fuzz-targets
+
+fuzz: fuzzers
+	@if command -v afl-fuzz >/dev/null; then $(MAKE) --no-print-directory BUILD=$(BUILD)/afl \
+		CC=afl-clang-fast SANITIZE=address,undefined CFLAGS='-O1 -g' fuzz-targets; fi
+	@BUILD=$(BUILD) tests/fuzz/run $(FUZZ_SECONDS)
+
+fuzz-targets: $(FUZZ)
+
+# One lane, to be weakened at one place or another; for the thread sanitizer, and plain.
+mutant: $(BUILD)/mutant/lane $(BUILD)/mutant/lane-tsan
+
+# Where processes can be killed at each step of the protocol (shm/crash.h).
+crash: $(BUILD)/deps-test
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/crash CRASH=1 $(addprefix $(BUILD)/crash/, \
+		vanilla system/probe crash/link)
 
 lint: $(BUILD)/deps-test
 	@CC=$(CC) scripts/lint
@@ -105,6 +141,10 @@ help:
 	@echo 'make bench      what a request costs, beside a bare server without any library'
 	@echo 'make asan       the unit and system tests with address and undefined behaviour sanitizers'
 	@echo 'make tsan       the unit tests with the thread sanitizer'
+	@echo 'make fuzz       fuzz targets for FUZZ_SECONDS (60) each, with libFuzzer, and with AFL++ if it is there'
+	@echo 'make chaos      everything that can happen to workers, beneath clients that check every byte (CHAOS=long)'
+	@echo 'make crash      the build in which processes can be killed at each step (tests/run crash)'
+	@echo 'make mutant     the lane that is weakened on purpose (tests/run mutant)'
 	@echo 'make lint       format, warnings, static analysis, and the rules of this project'
 	@echo 'make install    into $$DESTDIR$$PREFIX ($(PREFIX)), libraries into $$DESTDIR$$LIBDIR ($(LIBDIR))'
 	@echo 'make clean      remove $(BUILD)/'
@@ -137,9 +177,9 @@ $(OBJ)/%.o: %.c Makefile | $(BUILD)/deps-build
 	@mkdir -p $(@D)
 	$(COMPILE) -c -o $@ $<
 
-$(ARCHIVE): $(LIB_OBJ) $(FCONTEXT)/ok
+$(ARCHIVE): $(LIB_OBJ) $(CRASH_OBJ) $(FCONTEXT)/ok
 	@rm -f $@
-	ar crs $@ $(LIB_OBJ) $(FCONTEXT)/*.o
+	ar crs $@ $(LIB_OBJ) $(CRASH_OBJ) $(FCONTEXT)/*.o
 
 $(BUILD)/$(SONAME): $(LIB_OBJ) $(FCONTEXT)/ok scripts/libvanilla.map
 	$(LINK) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=scripts/libvanilla.map \
@@ -156,6 +196,29 @@ $(BUILD)/system/%: $(OBJ)/tests/system/%.o $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $< $(ARCHIVE) $(LIBS)
 
+$(BUILD)/mutant/lane: $(OBJ)/tests/mutant/lane.o $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $< $(ARCHIVE) $(LIBS)
+
+$(BUILD)/mutant/lane-tsan: tests/mutant/lane.c $(wildcard shm/*.[ch]) | $(BUILD)/deps-test
+	@mkdir -p $(@D)
+	$(COMPILE) -O1 -fsanitize=thread -MF $@.d -o $@ $< shm/segment.c shm/bell.c -lpthread
+
+$(BUILD)/crash/%: $(OBJ)/tests/crash/%.o $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $< $(ARCHIVE) $(LIBS)
+
+$(BUILD)/chaos/load: $(OBJ)/tests/chaos/load.o $(OBJ)/tests/chaos/script.o
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $^
+
+# Names are not looked up on the network because a fuzzer made them up.
+$(BUILD)/target/options: LDFLAGS += -Wl,--wrap=getaddrinfo
+
+$(BUILD)/target/%: $(OBJ)/tests/fuzz/%.o $(BROKER_REST) $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(LINK) -fsanitize=fuzzer -o $@ $< $(BROKER_REST) $(ARCHIVE) $(BROKER_LIBS)
+
 # A unit test whose name begins with broker_ has the broker's objects, all but its main.
 $(BUILD)/unit/broker_%: $(OBJ)/tests/unit/broker_%.o $(BROKER_REST) $(ARCHIVE) $(BUILD)/deps-test
 	@mkdir -p $(@D)
@@ -164,6 +227,18 @@ $(BUILD)/unit/broker_%: $(OBJ)/tests/unit/broker_%.o $(BROKER_REST) $(ARCHIVE) $
 $(BUILD)/unit/%: $(OBJ)/tests/unit/%.o $(ARCHIVE) $(BUILD)/deps-test
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $< $(ARCHIVE) $(CHECK_LIBS)
+
+# What the hub costs is measured through the shared library, beside the switch alone.
+$(BUILD)/bench/hub: $(OBJ)/tests/bench/hub.o $(BUILD)/$(SONAME) $(FCONTEXT)/ok
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $< $(FCONTEXT)/*.o $(BUILD)/$(SONAME) -Wl,-rpath,'$$ORIGIN/..'
+
+# Lanes beside what else could carry their messages.
+$(LANE_OBJ): | $(BUILD)/deps-bench
+
+$(BUILD)/bench/lane: $(LANE_OBJ) $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $(LANE_OBJ) $(ARCHIVE) -lzmq -lnng $(LIBS)
 
 # The bare side of the bench and its load generator have no library of ours in them.
 $(BUILD)/bench/%: $(OBJ)/tests/bench/%.o
