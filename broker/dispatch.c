@@ -59,25 +59,45 @@ line_of(vn_broker *b, const vn_record *r)
 	return r->flags & VN_R_STARVED ? &vn_record_worker(b, r)->starved : &b->waiting;
 }
 
+/* Before another that stands there, or at the end. */
+static void
+line_insert(vn_ledger *l, vn_ledger_list *line, vn_record *r, uint32_t before)
+{
+	uint32_t index = vn_record_index(l, r);
+
+	r->wait_next = before;
+	r->wait_prev = before == VN_NO_RECORD ? line->last : vn_record_at(l, before)->wait_prev;
+	if (r->wait_prev == VN_NO_RECORD)
+		line->first = index;
+	else
+		vn_record_at(l, r->wait_prev)->wait_next = index;
+	if (before == VN_NO_RECORD)
+		line->last = index;
+	else
+		vn_record_at(l, before)->wait_prev = index;
+}
+
+static void
+line_remove(vn_ledger *l, vn_ledger_list *line, const vn_record *r)
+{
+	if (r->wait_prev == VN_NO_RECORD)
+		line->first = r->wait_next;
+	else
+		vn_record_at(l, r->wait_prev)->wait_next = r->wait_next;
+	if (r->wait_next == VN_NO_RECORD)
+		line->last = r->wait_prev;
+	else
+		vn_record_at(l, r->wait_next)->wait_prev = r->wait_prev;
+}
+
 static void
 line_join(vn_broker *b, vn_record *r, uint32_t flag)
 {
-	vn_ledger *l = b->ledger;
-	uint32_t index = vn_record_index(l, r);
-	vn_ledger_list *line;
-
 	if (r->flags & (VN_R_WAITING | VN_R_STARVED))
 		return;
 	r->flags |= flag;
-	line = line_of(b, r);
 	r->wait_since = vn_broker_ms(b);
-	r->wait_next = VN_NO_RECORD;
-	r->wait_prev = line->last;
-	if (line->last == VN_NO_RECORD)
-		line->first = index;
-	else
-		vn_record_at(l, line->last)->wait_next = index;
-	line->last = index;
+	line_insert(b->ledger, line_of(b, r), r, VN_NO_RECORD);
 }
 
 /**
@@ -101,21 +121,10 @@ vn_dispatch_starve(vn_broker *b, vn_record *r)
 void
 vn_dispatch_unwait(vn_broker *b, vn_record *r)
 {
-	vn_ledger *l = b->ledger;
-	vn_ledger_list *line;
-
 	if (!(r->flags & (VN_R_WAITING | VN_R_STARVED)))
 		return;
-	line = line_of(b, r);
+	line_remove(b->ledger, line_of(b, r), r);
 	r->flags &= ~(uint32_t)(VN_R_WAITING | VN_R_STARVED);
-	if (r->wait_prev == VN_NO_RECORD)
-		line->first = r->wait_next;
-	else
-		vn_record_at(l, r->wait_prev)->wait_next = r->wait_next;
-	if (r->wait_next == VN_NO_RECORD)
-		line->last = r->wait_prev;
-	else
-		vn_record_at(l, r->wait_next)->wait_prev = r->wait_prev;
 }
 
 /* Counting what is un-acknowledged. */
@@ -411,16 +420,20 @@ anybody_below_depth(const vn_broker *b)
 	return false;
 }
 
-/* Its turn has come; if it was too early, it has waited since it first did. */
+/* Its turn has come. If that was too early it keeps its place: nobody who came later overtakes it. */
 static void
 try_again(vn_broker *b, vn_record *r)
 {
-	uint32_t since = r->wait_since;
+	uint32_t line = r->flags & (VN_R_WAITING | VN_R_STARVED), since = r->wait_since,
+		 next = r->wait_next;
 
 	vn_dispatch_unwait(b, r);
 	vn_socket_input(b, r);
-	if (r->flags & (VN_R_WAITING | VN_R_STARVED))
-		r->wait_since = since;
+	if (!(r->flags & line))
+		return;
+	r->wait_since = since;
+	line_remove(b->ledger, line_of(b, r), r);
+	line_insert(b->ledger, line_of(b, r), r, next);
 }
 
 /**
@@ -429,11 +442,11 @@ try_again(vn_broker *b, vn_record *r)
 void
 vn_dispatch_starved(vn_broker *b, vn_worker *w)
 {
-	uint32_t index = w->starved.first, last = w->starved.last;
+	uint32_t index = w->starved.first;
 
 	while (index != VN_NO_RECORD && vn_blocks_available(w->link.blocks)) {
 		vn_record *r = vn_record_at(b->ledger, index);
-		uint32_t next = index == last ? VN_NO_RECORD : r->wait_next;
+		uint32_t next = r->wait_next;
 
 		try_again(b, r);
 		index = next;
@@ -446,11 +459,11 @@ vn_dispatch_starved(vn_broker *b, vn_worker *w)
 void
 vn_dispatch_waiting(vn_broker *b)
 {
-	uint32_t index = b->waiting.first, last = b->waiting.last;
+	uint32_t index = b->waiting.first;
 
 	while (index != VN_NO_RECORD && anybody_below_depth(b)) {
 		vn_record *r = vn_record_at(b->ledger, index);
-		uint32_t next = index == last ? VN_NO_RECORD : r->wait_next;
+		uint32_t next = r->wait_next;
 
 		if (next != VN_NO_RECORD)
 			vn_record_prefetch(b->ledger, next);

@@ -760,6 +760,49 @@ START_TEST(who_is_served_before_its_turn_leaves_the_line)
 }
 END_TEST
 
+/* Whoever is tried too early keeps its place and its time: else others overtake it, and its queue-timeout comes late. */
+START_TEST(who_is_tried_in_vain_keeps_its_place_in_line)
+{
+	bench *k = bench_new();
+	vn_broker *b = &k->broker;
+	vn_worker *w = &k->worker;
+	vn_record *oldest = vn_record_at(b->ledger, vn_ledger_take(b->ledger)),
+		  *barred = vn_record_at(b->ledger, vn_ledger_take(b->ledger));
+	uint32_t since;
+	int pair[2];
+
+	ck_assert_int_eq(
+		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+	oldest->fd = pair[0];
+	barred->fd = pair[1];
+	oldest->flags |= VN_R_RESUMABLE | VN_R_READABLE;
+	barred->flags |= VN_R_RESUMABLE | VN_R_READABLE | VN_R_TRIED;
+	barred->blame = 1;
+	k->config.queue_timeout = 10 * VN_SEC;
+	vn_dispatch_wait(b, oldest);
+	since = oldest->wait_since;
+	b->hub->now += 5 * VN_SEC;
+	vn_dispatch_wait(b, barred);
+	w->suspect = vn_record_index(b->ledger, k->record) + 1;
+	vn_debt_add(b, w, k->record, VN_D_SENT); /* another debtor comes first: not yet */
+	vn_dispatch_waiting(b);
+	ck_assert(oldest->flags & barred->flags & VN_R_WAITING);
+	ck_assert_uint_eq(oldest->wait_since, since);
+	ck_assert_uint_eq(b->waiting.first, vn_record_index(b->ledger, oldest));
+	ck_assert_uint_eq(b->waiting.last, vn_record_index(b->ledger, barred));
+	ck_assert_uint_eq(oldest->wait_next, b->waiting.last);
+	ck_assert_uint_eq(barred->wait_prev, b->waiting.first);
+	ck_assert_uint_eq(oldest->wait_prev & barred->wait_next, VN_NO_RECORD);
+	b->hub->now += 6 * VN_SEC;
+	vn_dispatch_sweep(b);
+	ck_assert_int_eq(oldest->fd, -1);
+	ck_assert_uint_eq(b->n_resets[VN_RESET_QUEUE_TIMEOUT], 1);
+	ck_assert_uint_eq(b->waiting.first, b->waiting.last);
+	close(pair[1]);
+	bench_free(k);
+}
+END_TEST
+
 /*
  * State goes with the descriptor that opens an attachment. When a lane has room for others and not for these, the
  * hub sleeps until the worker has taken some, and is rung then.
@@ -903,6 +946,7 @@ main(void)
 		a_suspect_clears_the_others_and_bars_the_next,
 		nothing_staged_is_slept_on,
 		who_is_served_before_its_turn_leaves_the_line,
+		who_is_tried_in_vain_keeps_its_place_in_line,
 		a_debt_that_needs_more_slots_than_there_are_is_no_reason_to_turn,
 		a_reader_that_waits_for_more_has_time,
 		who_is_told_the_end_waits_for_no_more,
