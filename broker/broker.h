@@ -146,6 +146,7 @@ struct vn_worker {
 	/* liveness.c */
 	uint32_t head_seen;          /* its head when we last looked ... */
 	vn_time moved_at, pinged_at; /* ... and since when it has not moved */
+	uint32_t ping_next;          /* the cursor after the last PING */
 	uint32_t suspect;            /* index + 1 of the one that bars others, 0: none does */
 	vn_time suspect_since;
 	/* life */

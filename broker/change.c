@@ -10,7 +10,11 @@
  *   at work    for reload-trial: they serve; the others give away what they have (leave.c) and stand by
  *   over       the others leave for good
  *
- * If one that comes dies, or cannot be started, or is not READY within start-timeout, before it is over, the
+ * A trial ends with a question: not before all who come have taken a PING that was sent at its end. So one that
+ * hangs is never put to work, and never left alone with it; stall-timeout ends it, however short the trial was, and
+ * one that is only slow, because the machine is, does not fail.
+ *
+ * If one that comes dies, or hangs, or cannot be started, or is not READY within start-timeout, before it is over, the
  * change is rolled back: those who were there serve as before, those who came leave, and the reason is the
  * outcome. Nobody else notices: until "at work" no client was theirs, and what is given to a worker that then
  * dies is settled like after any other death.
@@ -28,15 +32,18 @@
 #include <string.h>
 
 #include "broker/leave.h"
+#include "broker/liveness.h"
 #include "broker/worker.h"
 
 #define N_OUTCOMES 64
+#define LOOK_EVERY VN_MS /* whether those who were asked have answered */
 
 typedef enum stage { STAGE_NONE, STAGE_STARTING, STAGE_IDLE, STAGE_AT_WORK } stage;
 
 struct vn_change {
 	vn_broker *broker;
 	stage stage;
+	bool asked; /* those who come, at the end of this trial */
 	uint32_t serial;
 	const char *what;
 	vn_timer timer;
@@ -173,8 +180,25 @@ static void
 wait_for_trial(vn_change *c, stage next)
 {
 	c->stage = next;
+	c->asked = false;
 	vn_wheel_arm(c->broker->hub->wheel, &c->timer,
 		c->broker->hub->now + c->broker->config->reload_trial);
+}
+
+/* Do those who come still take what they are told? Asks first, so it is never true at once. */
+static bool
+all_answer(vn_change *c)
+{
+	bool all = true;
+	vn_worker *w;
+
+	for (uint32_t slot = 0; (w = next_of(c, &slot, true));) {
+		if (!c->asked)
+			vn_liveness_ask(w);
+		all &= vn_liveness_answered(w);
+	}
+	c->asked = true;
+	return all;
 }
 
 /* Those who come take over. */
@@ -199,6 +223,8 @@ timer_fire(vn_timer *t)
 
 	if (c->stage == STAGE_STARTING)
 		wait_for_trial(c, STAGE_IDLE);
+	else if (!all_answer(c))
+		vn_wheel_arm(c->broker->hub->wheel, &c->timer, c->broker->hub->now + LOOK_EVERY);
 	else if (c->stage == STAGE_IDLE)
 		put_to_work(c);
 	else
@@ -282,6 +308,7 @@ static void
 begin(vn_change *c, const char *what)
 {
 	c->what = what;
+	c->asked = false;
 	c->serial++;
 	c->stage = STAGE_STARTING;
 }

@@ -288,6 +288,7 @@ pay_own(vn_broker *b, vn_worker *w)
 	if (w->owes_ping && vn_lane_tx_has(&w->link.tx, 3)) {
 		w->owes_ping = false;
 		push(w, &(vn_desc){.kind = VN_KIND_PING});
+		w->ping_next = w->link.tx.next;
 	}
 	if (w->owes_drain && vn_lane_tx_has(&w->link.tx, 2)) {
 		w->owes_drain = false;

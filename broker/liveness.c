@@ -5,7 +5,8 @@
  * A live hub takes descriptors at every turn, whatever its handlers wait for: so `head` is the sign of life. Who has
  * had nothing to take shows no sign of it; so while something is expected of a worker and its lane is empty, it gets
  * a PING, every quarter of stall-timeout. Taking it is the answer. It is stalled when its lane is not empty and its
- * head has not moved for stall-timeout. Nobody who owes nothing is asked: an idle worker sleeps.
+ * head has not moved for stall-timeout. Nobody who owes nothing is asked: an idle worker sleeps. Who stands by has
+ * yet to prove itself, and is asked as if it owed something.
  *
  * When we did not turn ourselves (a paused machine, a debugger), nobody could answer: then all clocks start anew.
  */
@@ -31,7 +32,8 @@ vn_liveness_kill(vn_worker *w, const char *why)
 static bool
 is_expected_to_act(const vn_worker *w)
 {
-	return w->n_busy || w->suspect || w->state == VN_WORKER_DRAINING || vn_debt_owes(w);
+	return w->n_busy || w->suspect || w->state == VN_WORKER_DRAINING ||
+	       w->state == VN_WORKER_STANDBY || vn_debt_owes(w);
 }
 
 /* How long it may be quiet before it is asked. */
@@ -43,14 +45,29 @@ ping_after(const vn_worker *w)
 	return w->suspect && quarter > CLEARED_AFTER / 2 ? CLEARED_AFTER / 2 : quarter;
 }
 
-static void
-ask(vn_worker *w, vn_time now)
+/**
+ * vn_liveness_ask() - PING a worker now
+ */
+void
+vn_liveness_ask(vn_worker *w)
 {
-	if (w->owes_ping || !is_expected_to_act(w) || now - w->pinged_at < ping_after(w))
+	if (w->owes_ping)
 		return;
-	w->pinged_at = now;
+	w->pinged_at = w->broker->hub->now;
 	w->owes_ping = true;
 	vn_worker_heat(w);
+}
+
+/**
+ * vn_liveness_answered() - has it taken the last PING?
+ */
+bool
+vn_liveness_answered(vn_worker *w)
+{
+	if (!w->linked || w->broken || w->owes_ping)
+		return false;
+	vn_lane_tx_refresh(&w->link.tx);
+	return !w->link.tx.broken && (int32_t)(w->link.tx.taken - w->ping_next) >= 0;
 }
 
 static void
@@ -75,8 +92,9 @@ look(vn_worker *w, bool we_were_away)
 		return; /* the next turn says so */
 	if (tx->taken != w->head_seen)
 		on_sign_of_life(w, now);
-	if (tx->taken == tx->published)
-		ask(w, now);
+	if (tx->taken == tx->published && is_expected_to_act(w) &&
+		now - w->pinged_at >= ping_after(w))
+		vn_liveness_ask(w);
 	if (tx->taken == tx->published || we_were_away)
 		w->moved_at = now;
 	else if (now - w->moved_at >= w->broker->config->stall_timeout)

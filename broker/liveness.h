@@ -9,5 +9,7 @@
 
 void vn_liveness_sweep(vn_broker *b);
 void vn_liveness_kill(vn_worker *w, const char *why);
+void vn_liveness_ask(vn_worker *w);
+bool vn_liveness_answered(vn_worker *w);
 
 #endif

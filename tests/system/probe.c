@@ -2,7 +2,7 @@
 /*
  * probe - a service that does what its clients tell it, so that a test can bring about any situation
  *
- * probe [-r] URL...	listens on each URL, with -r as VN_RESUMABLE
+ * probe [-r] [-l] URL...	listens on each URL, with -r as VN_RESUMABLE; with -l it loops for ever once it is ready
  *
  * A client sends lines, "verb argument"; the table at the end names the verbs. One line is one request: it
  * is acknowledged and committed when the handler reads the next. What must be known from outside, whatever
@@ -292,21 +292,37 @@ serve(vn_hub *h, void *arg)
 	return vn_close(r.conn);
 }
 
+/* Its hub has slept once, so it has said that it is ready; from here on it takes nothing. */
+static void
+hang(vn_hub *h)
+{
+	vn_sleep(h, VN_MS);
+	puts("looping");
+	for (;;)
+		__asm__("" ::: "memory");
+}
+
 int
 main(int argc, char **argv)
 {
-	bool resumable = argc > 1 && strcmp(argv[1], "-r") == 0;
+	bool resumable = false, loops = false;
 	vn_hub *h = vn_hub_new();
-	int rc;
+	int rc, option;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	for (int i = 1 + resumable; i < argc; i++) {
+	while ((option = getopt(argc, argv, "rl")) > 0) {
+		resumable |= option == 'r';
+		loops |= option == 'l';
+	}
+	for (int i = optind; i < argc; i++) {
 		vn_rx *server = vn_listen(h, argv[i], resumable ? VN_RESUMABLE : 0);
 
 		if (!server)
 			err(1, "%s", argv[i]);
 		vn_serve(server, serve);
 	}
+	if (loops)
+		hang(h);
 	rc = vn_stop_on_term(h);
 	printf("served: %s\n", vn_strerror(rc));
 	vn_hub_free(h);

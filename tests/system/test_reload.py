@@ -291,6 +291,45 @@ class Reload(Case):
         self.rolled_back(["exec sleep 60"], "was not ready within start-timeout",
                          options=("--start-timeout", "500ms"))
 
+    def test_program_that_loops_once_it_is_ready_is_rolled_back(self):
+        # It hangs for longer than its trials last: who does not answer is not put to work, nor left alone with it.
+        self.rolled_back([self.works("-r", "-l", ANY_PORT)], "took nothing for longer than stall-timeout",
+                         trial="50ms", options=("--stall-timeout", "300ms"))
+
+    def test_program_that_is_stopped_on_standby_is_rolled_back(self):
+        # Before the end of its trial, which is further away than anybody has patience.
+        service = self.probe("-r", workers=1, trial="10m", options=("--stall-timeout", "300ms"))
+        pipeline, = self.pipelines(service, 1)
+        before = service.worker_pids()
+        answer = self.later(service, "reload")
+        new = eventually("one that stands by",
+                         lambda: [w["pid"] for w in service.show("workers") if w["state"] == "standby"])
+        os.kill(new[0], signal.SIGSTOP)
+        eventually("the answer", lambda: answer)
+        self.assertRegex(answer[0], r"^ERR failed rolled back: worker 1\.2 took nothing for longer than stall-timeout")
+        self.assertEqual(service.worker_pids(), before)
+        self.assertGreater(pipeline.stop(), 0)
+        self.assert_no_resets(service)
+        service.stop()
+
+    def test_program_that_hangs_at_its_first_work_is_rolled_back(self):
+        folder = self.folder()
+        works = f"exec {helper('again')} until {ANY_PORT}"
+        service = self.service(self.script(folder, works), workers=1,
+                               flags=("--reload-trial", "1s", "--stall-timeout", "300ms"))
+        with service.connect() as sock:
+            self.assertEqual(ask(sock, "echo before"), "1 1 before")
+            before = service.worker_pids()
+            answer = self.later(service, "reload")
+            eventually("the new one at work", lambda: self.ids(service) == ["1.2"])
+            self.assertEqual(ask(sock, "loop 1"), "2 2 looped")
+            eventually("the answer", lambda: answer)
+            self.assertIn("rolled back: worker 1.2 took nothing for longer than stall-timeout", answer[0])
+            self.assertEqual(service.worker_pids(), before)
+            self.assertEqual(ask(sock, "echo after"), "3 1 after")
+        self.assert_no_resets(service)
+        service.stop()
+
     def test_program_that_is_gone_is_rolled_back(self):
         self.rolled_back([], "exited with 127: the program was not found")
 
