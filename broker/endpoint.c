@@ -209,7 +209,8 @@ vn_endpoints_open_fixed(vn_broker *b)
 static bool
 same_address(const vn_endpoint *a, const vn_endpoint *other)
 {
-	return a->sa_len == other->sa_len && memcmp(&a->sa, &other->sa, a->sa_len) == 0;
+	return a->scheme == other->scheme && a->sa_len == other->sa_len &&
+	       memcmp(&a->sa, &other->sa, a->sa_len) == 0;
 }
 
 static vn_broker_endpoint *

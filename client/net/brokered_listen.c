@@ -17,7 +17,8 @@ static bool
 listens_already(const vn_net *net, const vn_listener *l)
 {
 	for (const vn_listener *i = net->listeners; i; i = i->next)
-		if (!i->ended && i->endpoint.sa_len && i->endpoint.sa_len == l->endpoint.sa_len &&
+		if (!i->ended && i->endpoint.sa_len && i->endpoint.scheme == l->endpoint.scheme &&
+			i->endpoint.sa_len == l->endpoint.sa_len &&
 			memcmp(&i->endpoint.sa, &l->endpoint.sa, l->endpoint.sa_len) == 0)
 			return true;
 	return false;
@@ -102,10 +103,10 @@ listen_url(vn_net *net, vn_listener *l, const char *url, char asked[static VN_UR
 		rc = -EADDRINUSE;
 		strcpy(why, "this program listens there already; close that listener first");
 	}
+	if (rc == 0 && (rc = vn_endpoint_format(&l->endpoint, asked)) < 0)
+		strcpy(why, "a URL has at most 1023 bytes, its options written out");
 	if (rc < 0)
 		vn_log(net->hub, LOG_ERR, "%s: cannot listen: %s", url ? url : "(null)", why);
-	else
-		vn_endpoint_format(&l->endpoint, asked);
 	return rc;
 }
 

@@ -13,6 +13,7 @@
  * The end of file takes one input position, so it can be acknowledged and committed like a byte.
  *
  *     url.c        what an endpoint's URL means            conn.c     life of a connection, commit
+ *     option.c, subnet.c   ... and what follows its "?"    bind.c     the listening socket made from it
  *     listener.c   the receiving end that dispenses them   read.c     the read calls
  *     direct.c     backend: own sockets                    write.c    the write calls
  *     brokered*.c  backend: a link to a broker             net.c      vn_hub_new, vn_stop_on_term

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Url - parsing, and the socket options of an endpoint
+ * Url - text to endpoint, and endpoint to text
  *
  * Each failure leaves a sentence in `why`: what failed, on what, and what to do. The caller adds the URL.
  */
@@ -10,22 +10,40 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/un.h>
-#include <unistd.h>
 
-#define DEFAULT_BACKLOG 4096
+/* In the order of vn_scheme. */
+static const struct {
+	const char *prefix;
+	int type;
+	uint32_t what;
+} schemes[] = {
+	{"tcp://", SOCK_STREAM, VN_FOR_TCP},
+	{"unix:", SOCK_STREAM, VN_FOR_UNIX},
+	{"seqpacket:", SOCK_SEQPACKET, VN_FOR_SEQPACKET},
+	{"udp://", SOCK_DGRAM, VN_FOR_UDP},
+};
+
+#define N_SCHEMES (sizeof schemes / sizeof *schemes)
 
 static int
 fail(char why[static 256], int rc, const char *format, const char *what)
 {
 	snprintf(why, 256, format, what);
 	return rc;
+}
+
+/**
+ * vn_endpoint_type() - SOCK_STREAM, SOCK_SEQPACKET or SOCK_DGRAM
+ */
+int
+vn_endpoint_type(const vn_endpoint *e)
+{
+	return schemes[e->scheme].type;
 }
 
 static int
@@ -73,9 +91,10 @@ split_host(char *text, char **host, char **port, char why[static 256])
 }
 
 static int
-parse_tcp(vn_endpoint *e, char *text, int flags, char why[static 256])
+parse_host(vn_endpoint *e, char *text, int flags, char why[static 256])
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | flags},
+	struct addrinfo hints = {.ai_socktype = vn_endpoint_type(e),
+				.ai_flags = AI_PASSIVE | flags},
 			*found;
 	char *host, *port;
 	int rc = split_host(text, &host, &port, why);
@@ -101,34 +120,19 @@ parse_tcp(vn_endpoint *e, char *text, int flags, char why[static 256])
 }
 
 static int
-parse_number(const char *value, int min, int max, int *out)
+parse_scheme(vn_endpoint *e, char *text, int flags, char why[static 256])
 {
-	char *end;
-	long n;
+	size_t i = 0;
 
-	errno = 0;
-	n = strtol(value, &end, 10);
-	if (errno || strspn(value, "0123456789") == 0 || *end || n < min || n > max)
-		return -EINVAL;
-	*out = (int)n;
-	return 0;
-}
-
-static int
-parse_options(vn_endpoint *e, char *query, char why[static 256])
-{
-	char *rest = NULL;
-
-	for (char *option = strtok_r(query, "&", &rest); option;
-		option = strtok_r(NULL, "&", &rest)) {
-		if (strncmp(option, "backlog=", 8) != 0)
-			return fail(why, -EINVAL, "unknown option '%.100s'; known is backlog=N",
-				option);
-		if (parse_number(option + 8, 1, 65535, &e->backlog) < 0)
-			return fail(why, -EINVAL, "option '%.100s' wants a number from 1 to 65535",
-				option);
-	}
-	return 0;
+	while (i < N_SCHEMES && strncmp(text, schemes[i].prefix, strlen(schemes[i].prefix)) != 0)
+		i++;
+	if (i == N_SCHEMES)
+		return fail(why, -EINVAL, "a URL begins with %s",
+			"tcp://, udp://, unix: or seqpacket:");
+	e->scheme = (vn_scheme)i;
+	text += strlen(schemes[i].prefix);
+	return strchr(schemes[i].prefix, '/') ? parse_host(e, text, flags, why)
+					      : parse_unix(e, text, why);
 }
 
 static int
@@ -137,25 +141,20 @@ endpoint_parse(vn_endpoint *e, const char *url, int flags, char why[static 256])
 	char text[VN_URL_MAX], *query;
 	int rc;
 
-	*e = (vn_endpoint){.backlog = DEFAULT_BACKLOG};
+	*e = (vn_endpoint){.options = vn_option_defaults};
 	if (!url || !*url)
 		return fail(why, -EINVAL, "the URL is missing; give one such as %s",
 			"tcp://127.0.0.1:7000");
 	if (strlen(url) >= sizeof text)
-		return fail(why, -EINVAL, "a URL has at most 511 bytes%s", "");
+		return fail(why, -EINVAL, "a URL has at most 1023 bytes%s", "");
 	strcpy(text, url);
 	query = strchr(text, '?');
-	if (query) {
+	if (query)
 		*query++ = '\0';
-		rc = parse_options(e, query, why);
-		if (rc < 0)
-			return rc;
-	}
-	if (strncmp(text, "unix:", 5) == 0)
-		return parse_unix(e, text + 5, why);
-	if (strncmp(text, "tcp://", 6) == 0)
-		return parse_tcp(e, text + 6, flags, why);
-	return fail(why, -EINVAL, "a URL begins with %s", "tcp:// or unix:");
+	rc = parse_scheme(e, text, flags, why);
+	if (rc < 0 || !query)
+		return rc;
+	return vn_option_parse(&e->options, schemes[e->scheme].what, query, !flags, why);
 }
 
 /**
@@ -177,101 +176,6 @@ int
 vn_endpoint_parse_numeric(vn_endpoint *e, const char *url, char why[static 256])
 {
 	return endpoint_parse(e, url, AI_NUMERICHOST, why);
-}
-
-/* A file that nobody listens on any more is taken over; a live one is not. */
-static int
-unix_take_over(const vn_endpoint *e)
-{
-	int fd, rc;
-
-	if (!((const struct sockaddr_un *)(const void *)&e->sa)->sun_path[0])
-		return 0;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	rc = connect(fd, (const struct sockaddr *)(const void *)&e->sa, e->sa_len) < 0 ? errno
-										       : EADDRINUSE;
-	close(fd);
-	if (rc == ECONNREFUSED)
-		vn_endpoint_unlink(e);
-	return rc == EADDRINUSE || rc == EAGAIN ? -EADDRINUSE : 0;
-}
-
-static const char *
-bind_advice(int rc)
-{
-	switch (rc) {
-	case -EADDRINUSE:
-		return "address already in use; stop the other program or choose another port or "
-		       "path";
-	case -EACCES:
-		return "permission denied; a port below 1024 and a foreign folder need privilege, "
-		       "choose another";
-	case -EADDRNOTAVAIL:
-		return "this machine does not have that address; use one of its own, or *";
-	case -EMFILE:
-	case -ENFILE:
-		return "no file descriptor is free; raise the limit (ulimit -n)";
-	case -ENOENT:
-		return "the folder of the socket does not exist; make it first";
-	default:
-		return strerror(-rc);
-	}
-}
-
-static int
-listen_on(int fd, const vn_endpoint *e)
-{
-	int on = 1;
-
-	if (e->sa.ss_family != AF_UNIX) {
-		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on,
-			sizeof on); /* accepted ones inherit it */
-	}
-	if (bind(fd, (const struct sockaddr *)(const void *)&e->sa, e->sa_len) < 0 ||
-		listen(fd, e->backlog) < 0)
-		return -errno;
-	return 0;
-}
-
-/**
- * vn_endpoint_listen() - a listening socket, non-blocking and close-on-exec
- * @why: a sentence when it fails
- *
- * Return: the descriptor, or what socket(2), bind(2) and listen(2) say.
- */
-int
-vn_endpoint_listen(const vn_endpoint *e, char why[static 256])
-{
-	int fd, rc = 0;
-
-	if (e->sa.ss_family == AF_UNIX)
-		rc = unix_take_over(e);
-	if (rc < 0)
-		return fail(why, rc, "%s", bind_advice(rc));
-	fd = socket(e->sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return fail(why, -errno, "%s", bind_advice(-errno));
-	rc = listen_on(fd, e);
-	if (rc < 0) {
-		close(fd);
-		return fail(why, rc, "%s", bind_advice(rc));
-	}
-	return fd;
-}
-
-/* Removes the file of a Unix socket that was ours. */
-void
-vn_endpoint_unlink(const vn_endpoint *e)
-{
-	const struct sockaddr_un *un = (const struct sockaddr_un *)(const void *)&e->sa;
-	struct stat st;
-
-	if (un->sun_family == AF_UNIX && un->sun_path[0] && lstat(un->sun_path, &st) == 0 &&
-		S_ISSOCK(st.st_mode))
-		unlink(un->sun_path);
 }
 
 static void
@@ -310,40 +214,56 @@ vn_endpoint_peer(int fd, const struct sockaddr_storage *sa, vn_desc_peer *peer)
 }
 
 static void
-name_unix(const struct sockaddr_un *un, socklen_t len, char url[static VN_URL_MAX])
+name_unix(const char *prefix, const struct sockaddr_un *un, socklen_t len,
+	char url[static VN_URL_MAX])
 {
 	int n = (int)len - (int)offsetof(struct sockaddr_un, sun_path);
 
 	if (n > 0 && !un->sun_path[0])
-		snprintf(url, VN_URL_MAX, "unix:@%.*s", n - 1, un->sun_path + 1);
+		snprintf(url, VN_URL_MAX, "%s@%.*s", prefix, n - 1, un->sun_path + 1);
 	else
-		snprintf(url, VN_URL_MAX, "unix:%.*s", n > 0 ? n : 0, un->sun_path);
+		snprintf(url, VN_URL_MAX, "%s%.*s", prefix, n > 0 ? n : 0, un->sun_path);
 }
 
 static void
-name_address(const struct sockaddr_storage *sa, socklen_t len, char url[static VN_URL_MAX])
+name_address(vn_scheme scheme, const struct sockaddr_storage *sa, socklen_t len,
+	char url[static VN_URL_MAX])
 {
+	const char *prefix = schemes[scheme].prefix;
 	char host[INET6_ADDRSTRLEN], scope[16] = "";
 
 	if (sa->ss_family == AF_UNIX) {
-		name_unix((const struct sockaddr_un *)(const void *)sa, len, url);
+		name_unix(prefix, (const struct sockaddr_un *)(const void *)sa, len, url);
 	} else if (sa->ss_family == AF_INET6) {
 		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)sa;
 
 		inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
 		if (in6->sin6_scope_id)
 			snprintf(scope, sizeof scope, "%%%u", in6->sin6_scope_id);
-		snprintf(url, VN_URL_MAX, "tcp://[%s%s]:%d", host, scope, ntohs(in6->sin6_port));
+		snprintf(
+			url, VN_URL_MAX, "%s[%s%s]:%d", prefix, host, scope, ntohs(in6->sin6_port));
 	} else {
 		const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)sa;
 
 		inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
-		snprintf(url, VN_URL_MAX, "tcp://%s:%d", host, ntohs(in->sin_port));
+		snprintf(url, VN_URL_MAX, "%s%s:%d", prefix, host, ntohs(in->sin_port));
 	}
 }
 
+static vn_scheme
+scheme_of(int fd, int family)
+{
+	int type = SOCK_STREAM;
+	socklen_t len = sizeof type;
+
+	getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len);
+	if (family == AF_UNIX)
+		return type == SOCK_SEQPACKET ? VN_SEQPACKET : VN_UNIX;
+	return type == SOCK_DGRAM ? VN_UDP : VN_TCP;
+}
+
 /**
- * vn_endpoint_name() - the URL that a socket is bound to, the port filled in
+ * vn_endpoint_name() - the URL that a socket is bound to, the port filled in, without options
  *
  * Return: 0 or what getsockname(2) says.
  */
@@ -355,20 +275,18 @@ vn_endpoint_name(int fd, char url[static VN_URL_MAX])
 
 	if (getsockname(fd, (struct sockaddr *)(void *)&sa, &len) < 0)
 		return -errno;
-	name_address(&sa, len, url);
+	name_address(scheme_of(fd, sa.ss_family), &sa, len, url);
 	return 0;
 }
 
 /**
  * vn_endpoint_format() - a URL that means this endpoint, its host an address, its options written out
+ *
+ * Return: 0, or -ENAMETOOLONG: it is longer so than a URL can be.
  */
-void
+int
 vn_endpoint_format(const vn_endpoint *e, char url[static VN_URL_MAX])
 {
-	size_t len;
-
-	name_address(&e->sa, e->sa_len, url);
-	len = strlen(url);
-	if (e->backlog != DEFAULT_BACKLOG)
-		snprintf(url + len, VN_URL_MAX - len, "?backlog=%d", e->backlog);
+	name_address(e->scheme, &e->sa, e->sa_len, url);
+	return vn_option_format(&e->options, schemes[e->scheme].what, url, VN_URL_MAX);
 }
