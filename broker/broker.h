@@ -173,7 +173,9 @@ typedef struct vn_broker_endpoint {
 	int fd;
 	vn_endpoint endpoint;
 	vn_watch watch;
-	vn_timer pause; /* no descriptor was free */
+	vn_timer pause;   /* no descriptor was free */
+	bool is_short;    /* none was, lately ... */
+	vn_time short_at; /* ... which was then */
 	vn_broker *broker;
 	uint16_t index;
 	uint64_t n_accepted, n_refused;
@@ -234,6 +236,7 @@ struct vn_broker {
 	struct vn_control *control;
 	struct vn_change *change;     /* change.h */
 	struct vn_recorder *recorder; /* recorder.h */
+	struct vn_events *events;     /* event.h */
 	vn_timer balance_timer;
 	vn_timer leave_timer; /* while somebody gives away what it has */
 	/* counters */

@@ -31,6 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/event.h"
 #include "broker/leave.h"
 #include "broker/liveness.h"
 #include "broker/worker.h"
@@ -130,7 +131,8 @@ conclude(vn_change *c, bool failed, const char *text)
 	o->failed = failed;
 	o->n_overdue = 0;
 	snprintf(o->text, sizeof o->text, "%s", text);
-	vn_log(c->broker->hub, failed ? LOG_WARNING : LOG_INFO, "%s: %s", c->what, o->text);
+	vn_event(c->broker, failed ? VN_EVENT_CHANGE_FAILED : VN_EVENT_CHANGE_DONE, (vn_about){0},
+		"%s: %s", c->what, o->text);
 	c->stage = STAGE_NONE;
 	vn_wheel_disarm(c->broker->hub->wheel, &c->timer);
 }
@@ -338,11 +340,16 @@ static uint32_t
 proceed(vn_change *c)
 {
 	uint32_t slot = 0, serial = c->serial;
-	char came[160];
+	char came[160], went[160];
 
 	names_of(c, true, came);
-	if (*came)
-		vn_log(c->broker->hub, LOG_INFO, "%s: starting %s", c->what, came);
+	names_of(c, false, went);
+	vn_event(c->broker, VN_EVENT_CHANGE_BEGUN, (vn_about){.level = *came ? 0 : LOG_DEBUG},
+		"%s: %s%s", c->what,
+		*came   ? "starting "
+		: *went ? "without "
+			: "nobody comes or goes",
+		*came ? came : went);
 	if (!next_of(c, &slot, true)) { /* nobody to wait for */
 		slot = 0;
 		for (vn_worker *w; (w = next_of(c, &slot, false));)

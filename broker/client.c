@@ -8,6 +8,7 @@
  * broker may be gone, and the answer is a negative errno.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,7 +84,8 @@ vn_client_work(vn_client *c, uint32_t amount)
 int
 vn_client_flush(vn_client *c)
 {
-	vn_time until = vn_hub_after(c->control->hub, VN_CLIENT_STUCK);
+	vn_time patience = c->follows ? VN_CLIENT_IDLE : VN_CLIENT_STUCK;
+	vn_time until = vn_hub_after(c->control->hub, patience);
 	size_t sent = 0;
 	int rc = alive(c);
 	bool stuck = false;
@@ -94,7 +96,7 @@ vn_client_flush(vn_client *c)
 
 		if (n >= 0) {
 			sent += (size_t)n;
-			until = vn_hub_after(c->control->hub, VN_CLIENT_STUCK);
+			until = vn_hub_after(c->control->hub, patience);
 			stuck = false;
 		} else if (errno == EAGAIN && !stuck) {
 			rc = client_wait(c, until);
@@ -106,6 +108,57 @@ vn_client_flush(vn_client *c)
 	}
 	c->out_len = 0;
 	return rc;
+}
+
+/* Has it left for good? One that has only ended its own side still reads. */
+static bool
+has_hung_up(const vn_client *c)
+{
+	struct pollfd p = {.fd = c->fd};
+
+	return poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLERR));
+}
+
+static bool
+has_said_more(const vn_client *c)
+{
+	char byte;
+
+	return c->in_len > c->in_used || recv(c->fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) > 0;
+}
+
+/**
+ * vn_client_await() - of one that follows: wait for the next event
+ *
+ * Return: 0 when there may be one; 1 when the client has said something instead; a negative errno when it, or the
+ * broker, is gone.
+ */
+int
+vn_client_await(vn_client *c)
+{
+	int rc;
+
+	c->follows = true;
+	rc = vn_client_flush(c);
+	if (rc == 0 && !has_said_more(c))
+		rc = has_hung_up(c) ? -EPIPE : client_wait(c, VN_NEVER);
+	c->follows = false;
+	return rc == 0 && has_said_more(c) ? 1 : rc;
+}
+
+/**
+ * vn_client_wake_followers() - something has happened
+ */
+void
+vn_client_wake_followers(vn_control *control)
+{
+	for (vn_client *c = control->clients; c; c = c->next) {
+		if (!c->follows)
+			continue;
+		c->ready = true;
+		if (c->queue.first)
+			vn_wake(c->queue.first, 0);
+	}
 }
 
 /**

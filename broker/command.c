@@ -14,6 +14,7 @@
 
 #include "broker/change.h"
 #include "broker/control.h"
+#include "broker/follow.h"
 #include "broker/report.h"
 #include "broker/show.h"
 #include "broker/worker.h"
@@ -206,7 +207,7 @@ worker_kill(vn_client *c, vn_worker *w)
 	if (w->state == VN_WORKER_NONE)
 		return vn_client_error(c, "refused", "worker %u is not running", w->number);
 	w->ordered = true;
-	vn_worker_kill(w, "was killed on request");
+	vn_worker_kill(w, "ended by request");
 	return vn_client_ok(c);
 }
 
@@ -378,6 +379,8 @@ static const command commands[] = {
 	{"ping", NULL, "OK if the broker is alive", ping_run},
 	{"quit", NULL, "end this connection", quit_run},
 	{"show", "", NULL, show_run}, /* one line for each report, in their table */
+	{"events", "[-f] [last N] [json]",
+		"what happened; -f: and what happens, until you say more", vn_follow_run},
 	{"reload", NULL, "start the program anew; the new workers take over the connections",
 		reload_run},
 	{"scale", "N", "have N workers", scale_run},

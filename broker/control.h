@@ -53,6 +53,7 @@ struct vn_client {
 	bool ready;     /* the descriptor had news since somebody looked */
 	bool leaving;   /* no more commands */
 	bool ended;     /* end of file */
+	bool follows;   /* is shown events as they happen */
 	uint32_t spent; /* work since the others had their turn */
 	uint32_t in_len, in_used, out_len;
 	char in[VN_LINE_BYTES + 1];
@@ -65,6 +66,8 @@ void vn_client_hang_up(int fd);
 int vn_client_write(vn_client *c, const char *data, size_t len);
 int vn_client_printf(vn_client *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int vn_client_flush(vn_client *c);
+int vn_client_await(vn_client *c);
+void vn_client_wake_followers(vn_control *control);
 int vn_client_work(vn_client *c, uint32_t amount);
 int vn_client_ok(vn_client *c);
 int vn_client_error(vn_client *c, const char *code, const char *format, ...)

@@ -15,10 +15,12 @@
 #include <unistd.h>
 
 #include "broker/debt.h"
+#include "broker/event.h"
 #include "broker/socket.h"
 
-#define ACCEPT_BATCH 64
-#define PAUSE        (100 * VN_MS)
+#define ACCEPT_BATCH    64
+#define PAUSE           (100 * VN_MS)
+#define RECOVERED_AFTER (10 * VN_SEC)
 
 static void endpoint_accept(vn_watch *w, uint32_t events);
 
@@ -39,13 +41,26 @@ endpoint_pause(vn_broker_endpoint *e, int rc)
 	vn_broker *b = e->broker;
 
 	e->n_refused++;
-	vn_log(b->hub, LOG_WARNING,
-		"%s: cannot accept (%s) with %u connections open; trying again in 100 ms, raise "
-		"the "
-		"descriptor limit (ulimit -n) if this stays",
-		e->url, vn_strerror(rc), b->ledger->n_used);
+	e->short_at = b->hub->now;
+	if (!e->is_short)
+		vn_event(b, VN_EVENT_LISTENER_PAUSED, (vn_about){.endpoint = e},
+			"%s: cannot accept (%s) with %u connections open; tried again every 100 "
+			"ms, raise the descriptor limit (ulimit -n) if this stays",
+			e->url, vn_strerror(rc), b->ledger->n_used);
+	e->is_short = true;
 	vn_watch_remove(b->hub->poller, &e->watch);
 	vn_wheel_arm(b->hub->wheel, &e->pause, b->hub->now + PAUSE);
+}
+
+/* One connection that goes makes room for one: that is no end of the shortage yet. */
+static void
+endpoint_recover(vn_broker_endpoint *e)
+{
+	if (e->broker->hub->now - e->short_at < RECOVERED_AFTER)
+		return;
+	e->is_short = false;
+	vn_event(e->broker, VN_EVENT_LISTENER_RESUMED, (vn_about){.endpoint = e},
+		"%s: accepts all again", e->url);
 }
 
 static int
@@ -74,6 +89,8 @@ endpoint_accept(vn_watch *w, uint32_t events)
 			endpoint_pause(e, rc);
 			return;
 		}
+		if (e->is_short)
+			endpoint_recover(e);
 	}
 }
 
@@ -127,6 +144,7 @@ endpoint_open(vn_broker_endpoint *e)
 		return rc;
 	}
 	vn_endpoint_name(e->fd, e->url);
+	vn_event(b, VN_EVENT_LISTENER_OPENED, (vn_about){.endpoint = e}, "%s: open", e->url);
 	return 0;
 }
 
@@ -140,6 +158,8 @@ endpoint_shut(vn_broker_endpoint *e)
 	close(e->fd);
 	e->fd = -1;
 	vn_endpoint_unlink(&e->endpoint);
+	vn_event(e->broker, VN_EVENT_LISTENER_CLOSED, (vn_about){.endpoint = e}, "%s: closed",
+		e->url);
 }
 
 static void

@@ -16,6 +16,7 @@
 
 #include "broker/change.h"
 #include "broker/dispatch.h"
+#include "broker/event.h"
 #include "broker/worker.h"
 
 #define LOOK_EVERY (5 * VN_MS)
@@ -77,8 +78,8 @@ look_after(vn_broker *b, vn_worker *w)
 	vn_leave_give_away(b, w);
 	if (!w->going || b->hub->now < w->leave_until || w->was_stopped)
 		return;
-	vn_log(b->hub, LOG_WARNING, "worker %u.%u has not finished within drain-timeout", w->number,
-		w->incarnation);
+	vn_event(b, VN_EVENT_WORKER_OVERDUE, (vn_about){.worker = w},
+		"worker %u.%u has not finished within drain-timeout", w->number, w->incarnation);
 	vn_change_on_overdue(w);
 	vn_worker_stop(w);
 }

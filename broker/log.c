@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "broker/broker.h"
@@ -43,6 +44,42 @@ vn_log_clean(char *data, size_t n)
 	for (size_t i = 0; i < n; i++)
 		if (((unsigned char)data[i] < 0x20 && data[i] != '\t') || data[i] == 0x7f)
 			data[i] = '?';
+}
+
+/**
+ * vn_level_name() - what a level of syslog(3) is called, as in --log-level
+ */
+const char *
+vn_level_name(int level)
+{
+	switch (level) {
+	case LOG_WARNING:
+		return "warning";
+	case LOG_NOTICE:
+		return "notice";
+	case LOG_INFO:
+		return "info";
+	case LOG_DEBUG:
+		return "debug";
+	default:
+		return "error";
+	}
+}
+
+/**
+ * vn_time_text() - a time of the wall clock, as in ISO 8601 with milliseconds
+ * @at: nanoseconds
+ */
+void
+vn_time_text(int64_t at, char out[static VN_TIME_TEXT])
+{
+	time_t seconds = (time_t)(at / VN_SEC);
+	struct tm tm;
+
+	gmtime_r(&seconds, &tm);
+	strftime(out, VN_TIME_TEXT, "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(out + strlen(out), VN_TIME_TEXT - strlen(out), ".%03dZ",
+		(int)(at % VN_SEC / VN_MS));
 }
 
 /**

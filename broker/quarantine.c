@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/event.h"
 #include "broker/keep.h"
 
 #define ROW_BYTES    16 /* of one that is shown byte by byte */
@@ -51,7 +52,7 @@ vn_quarantine_add(vn_broker *b, const vn_record *r)
 	free(q->bytes);
 	*q = (vn_quarantined){.id = ++k->last_id};
 	fill(b, q, r);
-	vn_log(b->hub, LOG_ERR,
+	vn_event(b, VN_EVENT_CONN_QUARANTINED, (vn_about){.conn = r},
 		"connection %llu is reset: its input took %u workers down; see show quarantine %u",
 		(unsigned long long)r->id, q->n_killed, q->id);
 }

@@ -22,6 +22,7 @@
 
 #include "broker/debt.h"
 #include "broker/dispatch.h"
+#include "broker/event.h"
 #include "broker/input.h"
 #include "broker/keep.h"
 #include "broker/settle.h"
@@ -114,6 +115,14 @@ vn_socket_drop_output(vn_broker *b, vn_record *r)
 	r->sent = r->queued;
 }
 
+static void
+reset_count(vn_broker *b, const vn_record *r, vn_reset_reason reason)
+{
+	b->n_resets[reason]++;
+	vn_event(b, VN_EVENT_CONN_RESET, (vn_about){.conn = r}, "connection %llu is reset: %s",
+		(unsigned long long)r->id, vn_reset_reason_name(reason));
+}
+
 /**
  * vn_socket_reset() - end it at once, so that the client can tell
  */
@@ -122,7 +131,7 @@ vn_socket_reset(vn_broker *b, vn_record *r, vn_reset_reason reason)
 {
 	if (r->fd < 0)
 		return;
-	b->n_resets[reason]++;
+	reset_count(b, r, reason);
 	vn_socket_drop_output(b, r);
 	if (r->flags & VN_R_ATTACHED)
 		vn_debt_add(b, vn_record_worker(b, r), r,
@@ -218,7 +227,7 @@ vn_socket_close(vn_broker *b, vn_record *r)
 void
 vn_socket_doom(vn_broker *b, vn_record *r, vn_reset_reason reason)
 {
-	b->n_resets[reason]++;
+	reset_count(b, r, reason);
 	r->flags |= VN_R_DOOMED;
 	vn_socket_close(b, r);
 }

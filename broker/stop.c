@@ -18,6 +18,7 @@
 #include "broker/change.h"
 #include "broker/dispatch.h"
 #include "broker/endpoint.h"
+#include "broker/event.h"
 #include "broker/leave.h"
 #include "broker/settle.h"
 #include "broker/socket.h"
@@ -97,7 +98,7 @@ stop_fire(vn_timer *t)
 	if (b->phase >= VN_PHASE_STOPPING)
 		return;
 	if (b->hub->now >= b->stop_at) {
-		vn_log(b->hub, LOG_WARNING, "drain-timeout passed; stopping now");
+		vn_event(b, VN_EVENT_LIMIT, (vn_about){0}, "drain-timeout passed; stopping now");
 		vn_broker_stop(b, true);
 		return;
 	}
@@ -131,7 +132,7 @@ void
 vn_broker_stop(vn_broker *b, bool now)
 {
 	if (b->phase < VN_PHASE_DRAINING) {
-		vn_log(b->hub, LOG_INFO, "%s",
+		vn_event(b, VN_EVENT_PHASE, (vn_about){0}, "%s",
 			now ? "stopping at once" : "stopping: finishing what is under way");
 		begin_drain(b);
 	}

@@ -35,6 +35,7 @@
 #include "broker/debt.h"
 #include "broker/dispatch.h"
 #include "broker/endpoint.h"
+#include "broker/event.h"
 #include "broker/intake.h"
 #include "broker/leave.h"
 #include "broker/recorder.h"
@@ -264,10 +265,14 @@ worker_again(vn_worker *w, const siginfo_t *info, bool served, bool timed_out)
 }
 
 static void
-say_that_it_died(const vn_worker *w)
+say_that_it_died(const vn_worker *w, bool was_told)
 {
-	vn_log(w->broker->hub, w->ordered ? LOG_INFO : LOG_WARNING, "worker %u.%u %s", w->number,
-		w->incarnation, w->last_death);
+	vn_event(w->broker, VN_EVENT_WORKER_DIED,
+		(vn_about){.worker = w,
+			.level = was_told     ? LOG_DEBUG
+				 : w->ordered ? LOG_INFO
+					      : 0},
+		"worker %u.%u %s", w->number, w->incarnation, w->last_death);
 }
 
 static void
@@ -284,8 +289,7 @@ worker_died(vn_worker *w)
 		vn_dispatch_worker_ready(b, w, false);
 	w->state = VN_WORKER_NONE;
 	b->n_deaths++;
-	if (!w->was_killed || info.si_code != CLD_KILLED)
-		say_that_it_died(w);
+	say_that_it_died(w, w->was_killed && info.si_code == CLD_KILLED);
 	vn_intake_drain(b, w);
 	vn_recorder_keep(b, w, &info);
 	vn_settle_worker(b, w);
@@ -359,8 +363,8 @@ vn_worker_on_ready(vn_worker *w)
 	vn_wheel_disarm(b->hub->wheel, &w->start_timer);
 	if (w->state != VN_WORKER_STARTING)
 		return;
-	vn_log(b->hub, LOG_INFO, "worker %u.%u ready (pid %d)", w->number, w->incarnation,
-		(int)w->pid);
+	vn_event(b, VN_EVENT_WORKER_READY, (vn_about){.worker = w}, "worker %u.%u ready (pid %d)",
+		w->number, w->incarnation, (int)w->pid);
 	if (w->coming) {
 		w->state = VN_WORKER_STANDBY;
 		vn_change_on_ready(w);
@@ -370,6 +374,7 @@ vn_worker_on_ready(vn_worker *w)
 	if (!b->ever_ready || b->phase == VN_PHASE_STARTING) {
 		b->ever_ready = true;
 		b->phase = VN_PHASE_SERVING;
+		vn_event(b, VN_EVENT_PHASE, (vn_about){.level = LOG_DEBUG}, "serving");
 	}
 }
 
@@ -461,6 +466,8 @@ vn_worker_start(vn_worker *w)
 	w->started = b->hub->now;
 	rc = start_steps(w);
 	if (rc == 0) {
+		vn_event(b, VN_EVENT_WORKER_STARTED, (vn_about){.worker = w},
+			"worker %u.%u started (pid %d)", w->number, w->incarnation, (int)w->pid);
 		vn_wheel_arm(
 			b->hub->wheel, &w->start_timer, b->hub->now + b->config->start_timeout);
 		return 0;
@@ -589,8 +596,9 @@ vn_worker_kill(vn_worker *w, const char *why)
 	w->was_killed = true;
 	if (why != w->last_death)
 		snprintf(w->last_death, sizeof w->last_death, "%s", why);
-	vn_log(w->broker->hub, LOG_WARNING, "worker %u.%u %s; killed", w->number, w->incarnation,
-		w->last_death);
+	vn_event(w->broker, VN_EVENT_WORKER_KILLED,
+		(vn_about){.worker = w, .level = w->ordered ? LOG_INFO : 0},
+		"worker %u.%u %s; killed", w->number, w->incarnation, w->last_death);
 	w->broker->hub->sys->kill(w->broker->hub->sys, w->pidfd, SIGKILL);
 }
 
@@ -641,7 +649,7 @@ vn_worker_violation(vn_worker *w, const char *field, const vn_desc *d)
 	w->n_violations++;
 	b->n_violations++;
 	if (d)
-		vn_log(b->hub, LOG_ERR,
+		vn_event(b, VN_EVENT_VIOLATION, (vn_about){.worker = w},
 			"worker %u.%u violated the protocol: bad %s in %s (flags %#x arg %u len %u "
 			"conn %u gen %u "
 			"pos %llu block %u offset %u report %llu)",
@@ -649,8 +657,9 @@ vn_worker_violation(vn_worker *w, const char *field, const vn_desc *d)
 			d->len, d->conn, d->gen, (unsigned long long)d->pos, d->block, d->offset,
 			(unsigned long long)d->report);
 	else
-		vn_log(b->hub, LOG_ERR, "worker %u.%u violated the protocol: bad %s", w->number,
-			w->incarnation, field);
+		vn_event(b, VN_EVENT_VIOLATION, (vn_about){.worker = w},
+			"worker %u.%u violated the protocol: bad %s", w->number, w->incarnation,
+			field);
 	if (w->state != VN_WORKER_NONE)
 		vn_worker_kill(w, "violated the protocol");
 }
