@@ -9,17 +9,16 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <glob.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "broker/broker.h"
+#include "broker/reach.h"
 
 typedef struct ctl {
 	const char *path; /* NULL: to be found */
@@ -56,108 +55,6 @@ help(void)
 	     "Exits 0; 1 if the broker refused a command; 2 if this line is wrong; 69 if no broker "
 	     "is at that\n"
 	     "socket; 77 if it is not yours.");
-}
-
-/* Return: a connected socket, or a negative errno. */
-static int
-connect_to(const char *path)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd, rc = 0;
-
-	if (strlen(path) >= sizeof address.sun_path)
-		return -ENAMETOOLONG;
-	strcpy(address.sun_path, path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, (const struct sockaddr *)(const void *)&address, sizeof address) < 0)
-		rc = -errno;
-	if (rc == 0)
-		return fd;
-	close(fd);
-	return rc;
-}
-
-static int
-cannot_connect(const char *path, int error)
-{
-	if (error == ENOENT || error == ECONNREFUSED || error == ENOTDIR) {
-		fprintf(stderr,
-			"vanilla: no broker at the control socket %s; start one, or name another "
-			"with -s\n",
-			path);
-		return VN_EXIT_NO_BROKER;
-	}
-	fprintf(stderr, "vanilla: cannot connect to the control socket %s: %s\n", path,
-		strerror(error));
-	return error == EACCES || error == EPERM ? VN_EXIT_PERMISSION : VN_EXIT_SYSTEM;
-}
-
-static int
-several(const char *one, const char *other)
-{
-	fprintf(stderr,
-		"vanilla: more than one broker runs here, at least %s and %s; choose one with -s\n",
-		one, other);
-	return VN_EXIT_USAGE;
-}
-
-/* The only socket in the folder that somebody answers at. Return: 0 or an exit code. */
-static int
-find_in(const char *folder, const glob_t *found, int *fd)
-{
-	const char *path = NULL;
-	int rc = 0;
-
-	*fd = -1;
-	for (size_t i = 0; i < found->gl_pathc && rc == 0; i++) {
-		int one = connect_to(found->gl_pathv[i]);
-
-		if (one < 0)
-			continue;
-		if (*fd >= 0) {
-			close(one);
-			rc = several(path, found->gl_pathv[i]);
-		} else {
-			*fd = one;
-			path = found->gl_pathv[i];
-		}
-	}
-	if (rc != 0)
-		close(*fd);
-	else if (*fd < 0)
-		rc = cannot_connect(folder, ENOENT);
-	return rc;
-}
-
-static int
-find(int *fd)
-{
-	const char *runtime = getenv("XDG_RUNTIME_DIR");
-	char pattern[512];
-	glob_t found = {0};
-	int rc;
-
-	snprintf(pattern, sizeof pattern, "%s/vanilla/*.sock",
-		runtime && runtime[0] == '/' ? runtime : "/run");
-	if (glob(pattern, 0, NULL, &found) != 0)
-		return cannot_connect(pattern, ENOENT);
-	rc = find_in(pattern, &found, fd);
-	globfree(&found);
-	return rc;
-}
-
-static int
-reach(const ctl *k, int *fd)
-{
-	const char *variable = getenv("VANILLA_CONTROL");
-	const char *path = k->path ? k->path : variable && *variable ? variable : NULL;
-
-	if (!path)
-		return find(fd);
-	*fd = connect_to(path);
-	return *fd < 0 ? cannot_connect(path, -*fd) : 0;
 }
 
 static bool
@@ -352,7 +249,7 @@ vn_ctl_main(int argc, char **argv)
 		return 0;
 	}
 	if (code == 0)
-		code = reach(&k, &fd);
+		code = vn_reach(k.path, &fd);
 	if (code == 0)
 		code = talk(&k, fd);
 	free(k.line);
