@@ -125,7 +125,8 @@ vn_lane_tx_push(vn_lane_tx *tx, const vn_desc *d)
 	slot->block = d->block;
 	slot->offset = d->offset;
 	slot->report = d->report;
-	memcpy(&slot->peer, &d->peer, 8);
+	slot->times.taken = d->times.taken; /* or the first words of a peer */
+	slot->times.done = d->times.done;
 	memcpy(slot->peer.addr, d->peer.addr, 8);
 	memcpy(slot->peer.addr + 8, d->peer.addr + 8, 8);
 	VN_CRASH_POINT("lane.slot.after");
@@ -139,9 +140,10 @@ vn_lane_tx_open(const vn_lane_tx *tx, uint32_t cursor)
 	return cursor - tx->published < tx->next - tx->published;
 }
 
-/* Adds flags and a report to a descriptor that is still open. */
+/* Adds flags, a report and its times to a descriptor that is still open. */
 static inline void
-vn_lane_tx_amend(vn_lane_tx *tx, uint32_t cursor, uint8_t flags, uint64_t report)
+vn_lane_tx_amend(
+	vn_lane_tx *tx, uint32_t cursor, uint8_t flags, uint64_t report, vn_desc_times times)
 {
 	vn_desc *d = &tx->slots[cursor & tx->mask];
 
@@ -149,6 +151,7 @@ vn_lane_tx_amend(vn_lane_tx *tx, uint32_t cursor, uint8_t flags, uint64_t report
 	d->flags |= flags;
 	VN_CRASH_POINT("worker.amend.half");
 	d->report = report;
+	d->times = times;
 	VN_CRASH_POINT("worker.amend.after");
 }
 

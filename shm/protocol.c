@@ -23,6 +23,7 @@ enum {
 	LACK = VN_MAY_LACK,
 	INLINE = VN_MAY_INLINE,
 	WORKER = VN_MAY_WORKER,
+	TIMES = VN_MAY_TIMES,
 };
 
 #define UNLESS(fields, field, type) ((fields) & (field) ? (type)0 : (type) ~(type)0)
@@ -39,9 +40,9 @@ enum {
 		.offset = UNLESS(may, PAYLOAD | INLINE, uint32_t),                                 \
 		.report = UNLESS(may, REPORT | INLINE, uint64_t),                                  \
 		.peer = {                                                                          \
-			.family = UNLESS(may, PEER | INLINE, uint16_t),                            \
-			.port = UNLESS(may, PEER | INLINE, uint16_t),                              \
-			.scope = UNLESS(may, PEER | INLINE, uint32_t),                             \
+			.family = UNLESS(may, PEER | TIMES | INLINE, uint16_t),                    \
+			.port = UNLESS(may, PEER | TIMES | INLINE, uint16_t),                      \
+			.scope = UNLESS(may, PEER | TIMES | INLINE, uint32_t),                     \
 			.addr = {[0 ... 15] = UNLESS(may, PEER | INLINE, uint8_t)},                \
 		},                                                                                 \
 	}
@@ -69,10 +70,10 @@ const vn_kind_shape vn_kind_shapes[VN_N_KINDS] = {
 	KIND(STOP, 0, 0),
 	KIND(PING, 0, 0),
 	KIND(RESTORE, INLINE | CONN, 0),
-	KIND_MORE(SEND, WORKER | PAYLOAD | POS | CONN, VN_ACK, REPORT, VN_COMMIT),
-	KIND(ACK, WORKER | CONN | REPORT, VN_COMMIT),
+	KIND_MORE(SEND, WORKER | PAYLOAD | POS | CONN, VN_ACK, REPORT | TIMES, VN_COMMIT),
+	KIND(ACK, WORKER | CONN | REPORT | TIMES, VN_COMMIT),
 	KIND(SHUTDOWN, WORKER | POS | CONN, 0),
-	KIND(CLOSE, WORKER | POS | CONN, VN_ABORT),
+	KIND(CLOSE, WORKER | POS | CONN | TIMES, VN_ABORT),
 	KIND(RELEASED, WORKER | CONN | REPORT, 0),
 	KIND(NEED, WORKER | CONN, 0),
 	KIND(NEED_INPUT, WORKER | CONN | REPORT, 0),

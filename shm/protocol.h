@@ -30,6 +30,9 @@
  * position at which the worker starts, and the upper half of arg says how many workers died with this input.
  * VN_FINAL on REVOKED or SENT saves a descriptor.
  *
+ * What commits (SEND and ACK with VN_COMMIT, CLOSE) also says when the handler took what it commits and when it was
+ * done, in ticks of CLOCK_MONOTONIC. These are hints: believed as far as they lie between the arrival and now.
+ *
  * STATE and RESTORE carry their payload in themselves, VN_INLINE_BYTES in each; arg counts them and len is that of
  * all. They are copied when they are taken. STATE counts when a COMMIT of the same connection follows; RESTORE
  * comes just before the descriptor that opens the attachment.
@@ -41,7 +44,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define VN_PROTOCOL_VERSION 3u
+#define VN_PROTOCOL_VERSION 4u
 
 #define VN_GRANULE      256u   /* the unit in which blocks are numbered */
 #define VN_BLOCK_MAX    65536u /* the largest block */
@@ -99,6 +102,11 @@ typedef struct vn_desc_peer {
 	uint8_t addr[16]; /* 4 or 16 bytes; AF_UNIX: pid, uid, gid as u32 */
 } vn_desc_peer;
 
+/* When a handler took what a descriptor commits, and when it was done with it; 0: not known. */
+typedef struct vn_desc_times {
+	uint32_t taken, done; /* vn_ticks() */
+} vn_desc_times;
+
 typedef struct vn_desc {
 	uint8_t kind;
 	uint8_t flags;
@@ -112,11 +120,28 @@ typedef struct vn_desc {
 			uint32_t block;  /* first granule of the block that holds the payload */
 			uint32_t offset; /* of the payload in the block */
 			uint64_t report; /* position in the other stream */
-			vn_desc_peer peer;
+			union {
+				vn_desc_peer peer;
+				vn_desc_times times; /* SEND, ACK, CLOSE */
+			};
 		};
 		unsigned char bytes[VN_INLINE_BYTES]; /* STATE, RESTORE */
 	};
 } vn_desc;
+
+/* Without it nothing is timed for each request: what that costs is measured so (tests/bench). */
+#ifndef VN_STAGES
+#define VN_STAGES 1
+#endif
+
+#define VN_TICK_NS 1024u /* a division would cost more than the shift */
+
+/* An instant, in nanoseconds, as a count that wraps after 73 minutes. */
+static inline uint32_t
+vn_ticks(int64_t ns)
+{
+	return (uint32_t)((uint64_t)ns / VN_TICK_NS);
+}
 
 static inline uint16_t
 vn_desc_listener(const vn_desc *d)
@@ -158,6 +183,7 @@ enum {
 	VN_MAY_LACK = 128,   /* the payload may be missing */
 	VN_MAY_INLINE = 256, /* the descriptor is the payload */
 	VN_MAY_WORKER = 512, /* it comes from a worker */
+	VN_MAY_TIMES = 1024,
 };
 
 /* Flags with which a message may carry more: DATA and END have the one, SEND the other. */

@@ -47,7 +47,7 @@ vn_stamp_look(vn_stamp *s, const vn_sys *sys)
 	vn_time now;
 
 	if (!s->is_there)
-		return sys->now(sys);
+		return s->time = sys->now(sys);
 	at = sys->stamp(sys);
 	now = sys->now(sys);
 	stamp_judge(s, (int64_t)(sys->stamp(sys) - s->at), now - s->time);

@@ -25,6 +25,10 @@
  * look is one at the clock. One that goes back behind `at`, or leaps forward, leaves the window: the difference has no
  * sign. And when the turn's own time has come after `latest`, the clock is read again: so even one that stops for good
  * cannot deceive longer than for one turn.
+ *
+ * Whoever only wants to say when something was asks vn_stamp_about(): not after now, and as much before it as fewer than
+ * VN_STAMP_ROUGH counts can be. So a clock is read once while many handlers run for a microsecond each, and in between
+ * where one of them took long. There, too, the turn's own time counts when it has come after the look.
  */
 #ifndef VN_HUB_STAMP_H
 #define VN_HUB_STAMP_H
@@ -35,8 +39,9 @@
 
 #include "client/hub/sys.h"
 
-#define VN_STAMP_WINDOW 4096u /* counts */
-#define VN_STAMP_LATE   8192  /* nanoseconds */
+#define VN_STAMP_WINDOW 4096u  /* counts */
+#define VN_STAMP_LATE   8192   /* nanoseconds */
+#define VN_STAMP_ROUGH  32768u /* counts: 33 us at most, as a rule 8 to 16 */
 
 typedef struct vn_stamp {
 	bool is_there, is_believed;
@@ -54,6 +59,15 @@ vn_stamp_now(vn_stamp *s, const vn_sys *sys, vn_time turn)
 	if (s->is_believed && turn <= s->latest && sys->stamp(sys) - s->at < VN_STAMP_WINDOW)
 		return s->latest;
 	return vn_stamp_look(s, sys);
+}
+
+/* An instant that is not after now, and seldom more than 16 us before it. @turn: the clock was read then, too. */
+static inline vn_time
+vn_stamp_about(vn_stamp *s, const vn_sys *sys, vn_time turn)
+{
+	if (!s->is_believed || sys->stamp(sys) - s->at >= VN_STAMP_ROUGH)
+		vn_stamp_look(s, sys);
+	return s->time > turn ? s->time : turn;
 }
 
 #endif

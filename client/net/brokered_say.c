@@ -7,6 +7,9 @@
  * nor across anything else that is said of the connection: c->stage_appends tells whether its last SEND, at the
  * cursor c->stage, may still grow.
  *
+ * What commits says when the handler saw what it commits, and when it was done: the clock is read for that once in some
+ * microseconds, so a handler that took longer shows in its own times and not in those of whoever runs next.
+ *
  * State goes before the commit that it belongs to, so output that is staged before it goes without one. A CLOSE gives
  * all input back; RELEASED all that was not taken, and after it nothing more is said of that attachment.
  */
@@ -14,14 +17,25 @@
 
 #include "client/net/brokered.h"
 
-static void
-stage_short(vn_conn *c, uint8_t kind, uint8_t flags, uint64_t report)
+/* A commit is made now; what comes after it has not been seen yet. */
+static vn_desc_times
+commit_times(vn_conn *c)
 {
-	vn_stage(vn_brokered_of(c->net), &(vn_desc){.kind = kind,
-						 .flags = flags,
-						 .conn = c->index,
-						 .gen = c->gen,
-						 .report = report});
+	vn_desc_times times = {0, 0};
+
+	if (!VN_STAGES)
+		return times;
+	times.taken = c->found;
+	times.done = vn_net_ticks(c->net);
+	c->found = 0;
+	return times;
+}
+
+static void
+stage_short(vn_conn *c, uint8_t kind, uint64_t report)
+{
+	vn_stage(vn_brokered_of(c->net),
+		&(vn_desc){.kind = kind, .conn = c->index, .gen = c->gen, .report = report});
 }
 
 /**
@@ -54,16 +68,22 @@ vn_brokered_ack(vn_conn *c, bool commit)
 {
 	vn_brokered *b = vn_brokered_of(c->net);
 	uint8_t flags = commit ? VN_COMMIT : 0;
+	vn_desc_times times = commit ? commit_times(c) : (vn_desc_times){0, 0};
 
 	while (vn_chain_pop(&c->in, c->net->in_table, c->acked) != VN_NO_BLOCK)
 		;
 	if (c->stage_appends && vn_lane_tx_open(&b->link.tx, c->stage)) {
 		c->stage_appends = false;
-		vn_lane_tx_amend(&b->link.tx, c->stage, VN_ACK | flags, c->acked);
+		vn_lane_tx_amend(&b->link.tx, c->stage, VN_ACK | flags, c->acked, times);
 		return;
 	}
 	c->stage_appends = false;
-	stage_short(c, VN_KIND_ACK, flags, c->acked);
+	vn_stage(b, &(vn_desc){.kind = VN_KIND_ACK,
+			    .flags = flags,
+			    .conn = c->index,
+			    .gen = c->gen,
+			    .report = c->acked,
+			    .times = times});
 }
 
 /**
@@ -122,7 +142,7 @@ vn_brokered_release(vn_conn *c)
 	c->in_at = VN_NO_BLOCK;
 	c->received = c->taken;
 	c->stage_appends = false;
-	stage_short(c, VN_KIND_RELEASED, 0, c->committed);
+	stage_short(c, VN_KIND_RELEASED, c->committed);
 }
 
 /**
@@ -147,7 +167,8 @@ stage_close(vn_conn *c, uint8_t flags)
 						 .flags = flags,
 						 .conn = c->index,
 						 .gen = c->gen,
-						 .pos = c->queued});
+						 .pos = c->queued,
+						 .times = commit_times(c)});
 }
 
 /**
@@ -181,7 +202,7 @@ void
 vn_brokered_need(vn_conn *c)
 {
 	c->stage_appends = false;
-	stage_short(c, VN_KIND_NEED, 0, 0);
+	stage_short(c, VN_KIND_NEED, 0);
 }
 
 /**
@@ -193,5 +214,5 @@ void
 vn_brokered_need_input(vn_conn *c)
 {
 	c->stage_appends = false;
-	stage_short(c, VN_KIND_NEED_INPUT, 0, c->received);
+	stage_short(c, VN_KIND_NEED_INPUT, c->received);
 }

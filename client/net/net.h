@@ -90,6 +90,8 @@ struct vn_conn {
 	uint16_t n_waits; /* coroutines inside of a call that waits */
 	uint8_t out_class;
 	uint8_t attempts; /* earlier handlers that died with this input */
+	uint32_t
+		found; /* vn_ticks() when a read call first saw what is not committed; 0: none has */
 	union {
 		struct {                    /* brokered */
 			uint32_t stage;     /* cursor of its last SEND */
@@ -196,6 +198,15 @@ vn_net_shares(const vn_net *net, uint32_t bytes)
 		 kept = net->out_area->geometry.area_bytes / 8;
 
 	return available > kept && bytes <= (available - kept) / 2;
+}
+
+/* When something happened, for whom some microseconds do not matter. */
+static inline uint32_t
+vn_net_ticks(const vn_net *net)
+{
+	vn_hub *h = net->hub;
+
+	return vn_ticks(vn_stamp_about(&h->stamp, h->sys, h->now));
 }
 
 /* The backends. Each fills net->ops and the rest. */

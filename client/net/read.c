@@ -73,12 +73,14 @@ read_wait(vn_conn *c, uint64_t n)
 	return rc;
 }
 
-/* The link in which the next byte lies; there is one. */
+/* The link in which the next byte lies; there is one. Whoever asks has found input that somebody works on now. */
 static vn_chain_link *
 read_link(vn_conn *c)
 {
 	vn_chain_link *link = &c->net->in_table[c->in_at];
 
+	if (VN_STAGES && !c->found)
+		c->found = vn_net_ticks(c->net);
 	if (link->end == c->taken) {
 		c->in_at = link->next;
 		link = &c->net->in_table[c->in_at];

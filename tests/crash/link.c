@@ -207,7 +207,7 @@ make_payload(side *s)
 		return;
 	vn_area_write(&s->link.own, d.block, half, data + half, len - half);
 	vn_lane_tx_extend(&s->link.tx, cursor, len - half);
-	vn_lane_tx_amend(&s->link.tx, cursor, VN_ACK, s->n_in);
+	vn_lane_tx_amend(&s->link.tx, cursor, VN_ACK, s->n_in, (vn_desc_times){0, 0});
 }
 
 static void

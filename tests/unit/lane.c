@@ -446,7 +446,7 @@ START_TEST(only_open_descriptors_can_be_changed)
 	ck_assert(vn_lane_tx_open(&p.tx, a) && vn_lane_tx_open(&p.tx, b));
 	ck_assert(!vn_lane_tx_open(&p.tx, b + 1) && !vn_lane_tx_open(&p.tx, a - 1));
 	vn_lane_tx_extend(&p.tx, a, 7);
-	vn_lane_tx_amend(&p.tx, b, VN_ACK | VN_COMMIT, 42);
+	vn_lane_tx_amend(&p.tx, b, VN_ACK | VN_COMMIT, 42, (vn_desc_times){7, 8});
 	vn_lane_tx_flush(&p.tx);
 	ck_assert(!vn_lane_tx_open(&p.tx, a) && !vn_lane_tx_open(&p.tx, b));
 	ck_assert_int_eq(vn_lane_rx_take(&p.rx, &got, 1), 1);

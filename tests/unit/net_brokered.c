@@ -302,6 +302,125 @@ START_TEST(answer_and_commit_leave_in_one_descriptor)
 }
 END_TEST
 
+static uint32_t
+ticks_now(void)
+{
+	return vn_ticks(vn_sys_linux.now(&vn_sys_linux));
+}
+
+/* Works without a pause. */
+static void
+work(uint32_t ticks)
+{
+	uint32_t start = ticks_now();
+
+	while (ticks_now() - start < ticks)
+		;
+}
+
+#define LONG  4096u /* 4 ms */
+#define ROUGH 64u   /* more than a look at the clock can be old */
+
+/* A commit says when its input was found and when it was done with; both are hardly before the truth, never after. */
+static void
+times_are(const vn_desc *d, uint32_t found_after, uint32_t found_before)
+{
+	ck_assert_int_ge((int32_t)(d->times.taken - found_after), -(int32_t)ROUGH);
+	ck_assert_int_le((int32_t)(d->times.taken - found_before), 0);
+	ck_assert_int_ge((int32_t)(d->times.done - d->times.taken), LONG - ROUGH);
+	ck_assert_int_le((int32_t)(d->times.done - ticks_now()), 0);
+}
+
+START_TEST(a_commit_says_when_its_input_was_found_and_done_with)
+{
+	static rig r;
+	uint32_t block, before, between, second;
+	char data[4];
+	vn_conn *c;
+
+	rig_open(&r, VN_RESUMABLE);
+	block = rig_block(&r, 1);
+	c = rig_accept_with(&r, block, "ask");
+	work(LONG); /* nobody looks at it yet */
+	before = ticks_now();
+	ck_assert_int_eq(vn_read(c, data, 1), 1);
+	between = ticks_now();
+	work(LONG);
+	ck_assert_int_eq(vn_read(c, data, 1), 1);
+	second = ticks_now();
+	work(LONG);
+	ck_assert_int_eq(vn_write(c, "x", 1), 0);
+	ck_assert_int_eq(vn_commit(c), 0);
+	rig_settle(&r);
+	ck_assert_uint_eq(r.n_got, 2);
+	got_is(&r, 0, VN_KIND_ACK, VN_COMMIT, 1);
+	times_are(&r.got[0], before, between);
+	got_is(&r, 1, VN_KIND_SEND, VN_ACK | VN_COMMIT, 2);
+	times_are(&r.got[1], r.got[0].times.done, second);
+	before = ticks_now();
+	ck_assert_int_eq(vn_read_n(c, data, 1), 1);
+	between = ticks_now();
+	work(LONG);
+	vn_close(c);
+	rig_settle(&r);
+	got_is(&r, 2, VN_KIND_CLOSE, 0, 0);
+	times_are(&r.got[2], before, between);
+	rig_close(&r);
+}
+END_TEST
+
+START_TEST(who_is_busy_shows_in_its_own_times)
+{
+	static rig r;
+	vn_conn *busy, *next;
+	uint32_t before, between;
+	char data[4];
+
+	rig_open(&r, 0);
+	busy = rig_accept(&r, 7, 1);
+	next = rig_accept(&r, 8, 1);
+	rig_data_at(&r, desc(0), rig_block(&r, 1), 0, 0, "ask");
+	rig_data_at(&r, (vn_desc){.conn = 8, .gen = 1}, rig_block(&r, 1), 0, 0, "ask");
+	rig_run(&r);
+	before = ticks_now();
+	ck_assert_int_eq(vn_read(busy, data, 3), 3);
+	between = ticks_now();
+	work(LONG); /* and no turn of the hub in between */
+	vn_commit(busy);
+	ck_assert_int_eq(vn_read(next, data, 3), 3);
+	vn_commit(next);
+	rig_settle(&r);
+	times_are(&r.got[0], before, between);
+	ck_assert_int_ge((int32_t)(r.got[1].times.taken - before), LONG - ROUGH);
+	rig_close(&r);
+}
+END_TEST
+
+START_TEST(who_waits_for_the_rest_of_a_line_has_found_it)
+{
+	static rig r;
+	reader k;
+	vn_conn *c;
+	uint32_t block;
+
+	rig_open(&r, 0);
+	c = rig_accept(&r, 7, 1);
+	block = rig_block(&r, 1);
+	rig_data_at(&r, desc(0), block, 0, 0, "half a ");
+	start(&r, &k, c, call_read_until);
+	work(LONG);
+	ck_assert(!k.is_done);
+	rig_data_at(&r, desc(0), block, 7, 7, "line\n");
+	rig_run(&r);
+	ck_assert(k.is_done);
+	r.n_got = 0;
+	vn_commit(c);
+	rig_settle(&r);
+	ck_assert_int_ge((int32_t)(r.got[0].times.done - r.got[0].times.taken), LONG - ROUGH);
+	rig_close(&r);
+}
+END_TEST
+
 START_TEST(output_is_never_appended_across_an_acknowledgement)
 {
 	static rig r;
@@ -1286,6 +1405,9 @@ main(void)
 {
 	const TTest *const tests[] = {
 		answer_and_commit_leave_in_one_descriptor,
+		a_commit_says_when_its_input_was_found_and_done_with,
+		who_is_busy_shows_in_its_own_times,
+		who_waits_for_the_rest_of_a_line_has_found_it,
 		output_is_never_appended_across_an_acknowledgement,
 		output_that_was_published_is_committed_alone,
 		acknowledgements_in_the_middle_of_a_block_that_grows,

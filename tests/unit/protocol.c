@@ -10,7 +10,7 @@
 
 #define AREA (1u << 20)
 
-enum { PAYLOAD = 1, POS = 2, CONN = 4, REPORT = 8, ARG = 16, PEER = 32, INSIDE = 64 };
+enum { PAYLOAD = 1, POS = 2, CONN = 4, REPORT = 8, ARG = 16, PEER = 32, INSIDE = 64, TIMES = 128 };
 
 typedef struct expectation {
 	const char *name;
@@ -36,10 +36,10 @@ static const expectation expected[VN_N_KINDS] = {
 	[VN_KIND_STOP] = {"STOP", 0, 0, false},
 	[VN_KIND_PING] = {"PING", 0, 0, false},
 	[VN_KIND_RESTORE] = {"RESTORE", INSIDE | CONN | ARG, 0, false},
-	[VN_KIND_SEND] = {"SEND", PAYLOAD | POS | CONN | REPORT, VN_ACK | VN_COMMIT, true},
-	[VN_KIND_ACK] = {"ACK", CONN | REPORT, VN_COMMIT, true},
+	[VN_KIND_SEND] = {"SEND", PAYLOAD | POS | CONN | REPORT | TIMES, VN_ACK | VN_COMMIT, true},
+	[VN_KIND_ACK] = {"ACK", CONN | REPORT | TIMES, VN_COMMIT, true},
 	[VN_KIND_SHUTDOWN] = {"SHUTDOWN", POS | CONN, 0, true},
-	[VN_KIND_CLOSE] = {"CLOSE", POS | CONN, VN_ABORT, true},
+	[VN_KIND_CLOSE] = {"CLOSE", POS | CONN | TIMES, VN_ABORT, true},
 	[VN_KIND_RELEASED] = {"RELEASED", CONN | REPORT, 0, true},
 	[VN_KIND_NEED] = {"NEED", CONN, 0, true},
 	[VN_KIND_NEED_INPUT] = {"NEED_INPUT", CONN | REPORT, 0, true},
@@ -81,6 +81,8 @@ full_desc(uint8_t kind)
 		d.arg = VN_MAX_LISTENER;
 	if (e->fields & PEER)
 		memset(&d.peer, 0xff, sizeof d.peer);
+	if (e->fields & TIMES)
+		d.times = (vn_desc_times){UINT32_MAX, UINT32_MAX};
 	return d;
 }
 
@@ -170,6 +172,8 @@ START_TEST(a_send_commits_only_what_it_acknowledges)
 	d.flags = 0;
 	expect_bad(&d, "report");
 	d.report = 0;
+	expect_bad(&d, "peer"); /* where the times of a commit would be */
+	d.times = (vn_desc_times){0, 0};
 	ck_assert_ptr_null(check_desc(&d));
 }
 END_TEST
@@ -205,7 +209,9 @@ START_TEST(any_bit_of_a_field_that_a_kind_lacks_is_refused)
 			LIE(kind, report, "report");
 		if (!(fields & ARG))
 			LIE(kind, arg, "arg");
-		if (!(fields & PEER))
+		if (fields & TIMES)
+			LIE(kind, peer.addr, "peer");
+		else if (!(fields & PEER))
 			LIE(kind, peer, "peer");
 		if (!(fields & PAYLOAD)) {
 			LIE(kind, len, "len");

@@ -128,6 +128,64 @@ START_TEST(what_was_armed_first_comes_first)
 }
 END_TEST
 
+/* What is said of when something was is never after it, and hardly before it. */
+static void
+about(vn_hub *h, counted *c, vn_time rough)
+{
+	vn_time at = vn_stamp_about(&h->stamp, h->sys, h->now);
+
+	suite_assert(at <= c->world.now);
+	suite_assert(c->world.now - at < rough);
+}
+
+START_TEST(a_look_serves_for_much_that_is_said_of_when_it_was)
+{
+	counted c;
+	vn_hub *h = counted_open(&c);
+	int before;
+
+	earn_belief(h, &c);
+	before = c.world.n_looks;
+	for (int i = 0; i < 10; i++) {
+		pass(&c, 1000, 3000);
+		about(h, &c, VN_STAMP_ROUGH / 3);
+	}
+	ck_assert_int_eq(c.world.n_looks, before);
+	pass(&c, 20 * VN_MS, 60 * VN_MS); /* one that was long */
+	about(h, &c, 1);
+	ck_assert_int_eq(c.world.n_looks, before + 1);
+	vn_hub_close(h);
+}
+END_TEST
+
+START_TEST(without_a_stamp_it_is_said_exactly)
+{
+	world w;
+	vn_hub *h = world_open(&w);
+
+	for (int i = 1; i <= 100; i++) {
+		w.now += i;
+		ck_assert_int_eq(vn_stamp_about(&h->stamp, h->sys, h->now), w.now);
+	}
+	vn_hub_close(h);
+}
+END_TEST
+
+START_TEST(of_a_stamp_that_stops_the_turn_says_more)
+{
+	counted c;
+	vn_hub *h = counted_open(&c);
+
+	earn_belief(h, &c);
+	pass(&c, VN_SEC, 0);
+	vn_yield(h);
+	about(h, &c, VN_SEC + VN_MS); /* deceived, but not beyond the turn */
+	h->now = c.world.now;         /* as the loop reads it */
+	about(h, &c, 1);
+	vn_hub_close(h);
+}
+END_TEST
+
 START_TEST(it_is_not_believed_before_it_was_seen_to_go)
 {
 	counted c;
@@ -333,6 +391,9 @@ main(void)
 		without_a_stamp_each_delay_counts_from_a_look_at_the_clock,
 		with_one_a_look_serves_for_all_that_comes_soon_after_it,
 		what_was_armed_first_comes_first,
+		a_look_serves_for_much_that_is_said_of_when_it_was,
+		without_a_stamp_it_is_said_exactly,
+		of_a_stamp_that_stops_the_turn_says_more,
 		it_is_not_believed_before_it_was_seen_to_go,
 		one_that_stands_still_is_never_believed,
 		one_that_goes_too_slowly_is_never_believed,
