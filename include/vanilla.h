@@ -69,6 +69,7 @@ typedef int64_t vn_time; /* nanoseconds; instants are CLOCK_MONOTONIC */
 typedef int vn_fn(vn_hub *h, void *arg);
 typedef int vn_tx_fn(vn_hub *h, vn_tx *tx, void *arg);
 typedef int vn_rx_fn(vn_hub *h, vn_rx *rx, void *arg);
+typedef int vn_pair_fn(vn_hub *h, vn_pair parent, void *arg);
 typedef int vn_filter_fn(vn_hub *h, vn_rx *upstream, vn_tx *downstream, void *arg);
 typedef int vn_map_fn(const void *in, void *out, void *arg);
 
@@ -569,10 +570,29 @@ int vn_process_close(vn_process *p);
  * what is to be done with an argument that is not written back: drop(arg) is given it, or the copy, whether f has
  * run or not. It runs in the hub's thread and must not wait.
  *
+ * VN_WRAP() hands a set of functions to pools at once. Each takes a pointer to one argument of its own type, and is
+ * called by its name with _in() from then on:
+ *
+ *     #define NAMES(X) X(look_up, struct lookup) X(look_back, struct reverse)
+ *     VN_WRAP(NAMES)
+ *     ...
+ *     rc = look_up_in(pool, &l);
+ *
  * vn_pool_close(), or vn_close(): who waits to be accepted gets -EPIPE, what was accepted is finished, and who waits
  * for it gets its result. It returns at once. vn_hub_free() waits for calls that are in flight.
  */
 typedef struct vn_pool vn_pool;
+
+#define VN_WRAP(SET) SET(VN_WRAP_ONE)
+#define VN_WRAP_ONE(f, T)                                                                          \
+	static int f##_in_thread(void *arg)                                                        \
+	{                                                                                          \
+		return f((T *)arg);                                                                \
+	}                                                                                          \
+	static inline int f##_in(vn_pool *p, T *arg)                                               \
+	{                                                                                          \
+		return vn_pool_call(p, f##_in_thread, arg);                                        \
+	}
 
 #define vn_pool(h, n)           vn_pool_new(VN_HERE(h), (n), 256)
 #define vn_pool_call(p, f, arg) vn_pool_call_item((p), (f), (arg), sizeof *(arg), NULL)
@@ -584,6 +604,34 @@ vn_pool *vn_pool_new(
 int vn_pool_call_item(
 	vn_pool *p, int (*f)(void *arg), void *arg, size_t size, void (*drop)(void *arg));
 int vn_pool_close(vn_pool *p);
+
+/*
+ * Threads. vn_thread_spawn() runs f(hub, parent, arg) in a thread that has a hub of its own. It talks to its parent by a
+ * pair of ends of T, and the parent to it by the pair that is returned: two queues, each of 16 items or more, up to 512.
+ * They are like all other ends, each side's in its own thread; vn_on_drop() is not for them. What an item points to is
+ * the program's to keep, and belongs to who has received it. -EINVAL for T above 64 KiB.
+ *
+ *     vn_pair worker = vn_thread_spawn(h, struct job *, work, NULL);
+ *     vn_send(worker.tx, &job);
+ *     vn_recv(worker.rx, &done);
+ *
+ * When f returns, its ends are closed for it: the parent gets what was sent, then -EPIPE, or -EOWNERDEAD if f returned a
+ * negative value; what else runs in that hub is stopped. Closing both ends here does not end the thread, which gets
+ * -EPIPE. vn_hub_free() stops the hubs of its threads, and waits for them. The thread has its signals blocked, and
+ * children that it starts die with it.
+ *
+ * vn_thread_call() runs f(&copy of *arg) in a thread, for a function that blocks, and gives a receiving end of what it
+ * has left there, or of the error that it returned (-EBUSY for -EAGAIN). 256 run at a time; others wait. Closing the end
+ * drops the result. Like vn_pool_call() otherwise: the call is finished in any case.
+ *
+ *     vn_rx *answer = vn_thread_call(h, look_up, &l);
+ *     rc = vn_recv(answer, &l);
+ */
+#define vn_thread_spawn(h, T, f, arg) vn_thread_spawn_new(VN_HERE(h), sizeof(T), (f), (arg))
+#define vn_thread_call(h, f, arg)     vn_thread_call_item(VN_HERE(h), (f), (arg), sizeof *(arg))
+
+vn_pair vn_thread_spawn_new(vn_hub *h, size_t item_size, vn_pair_fn *f, void *arg);
+vn_rx *vn_thread_call_item(vn_hub *h, int (*f)(void *arg), const void *arg, size_t size);
 #ifdef VN_DEBUG
 #define vn_os_stream(h, fd, flags)       (vn_os_stream)(VN_HERE(h), (fd), (flags))
 #define vn_os_open(h, path, flags, mode) (vn_os_open)(VN_HERE(h), (path), (flags), (mode))

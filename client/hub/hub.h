@@ -75,7 +75,7 @@ struct vn_hub {
 	uint64_t n_spawned, n_turns;
 	struct vn_net *net;       /* NULL in the broker */
 	struct vn_alarms *alarms; /* what is to be spawned later; NULL until there was any */
-	vn_pool *files;           /* client/os's, for regular files; NULL until there was any */
+	vn_pool *files, *calls;   /* client/os's, for regular files and vn_thread_call(); or NULL */
 	vn_owned *owned;
 	vn_owned *witnesses; /* see vn_hub_witness() */
 	uint64_t random;     /* state of vn_select_random(); 0: not used yet */

@@ -23,7 +23,7 @@ log_line(vn_hub *h, int level, const char *format, va_list args)
 	int n = vsnprintf(line + prefix, sizeof line - prefix - 1, format, args);
 	size_t len = n < 0 ? prefix : strlen(line);
 
-	if (h->log) {
+	if (h && h->log) {
 		h->log(h->log_arg, level, line + prefix);
 		return;
 	}
@@ -34,7 +34,7 @@ log_line(vn_hub *h, int level, const char *format, va_list args)
 
 /**
  * vn_log() - say something to people
- * @h:      hub
+ * @h:      hub; NULL: to standard error
  * @level:  of syslog(3)
  * @format: of printf(3); no newline. What is longer than a kilobyte is cut
  *

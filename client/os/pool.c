@@ -36,6 +36,8 @@
 #define WAITING_MAX  (1u << 20)
 #define FILE_THREADS 4
 #define FILE_WAITING 256
+#define CALL_THREADS 256
+#define CALL_WAITING 768
 
 typedef struct job {
 	int (*fn)(void *arg);
@@ -326,6 +328,8 @@ pool_disowned(vn_owned *o)
 
 	if (p->hub->files == p)
 		p->hub->files = NULL;
+	if (p->hub->calls == p)
+		p->hub->calls = NULL;
 	workers_end(p);
 	pool_collect(p);
 	assert(p->n_accepted == 0);
@@ -383,6 +387,20 @@ vn_pool_of_files(vn_hub *h)
 	if (!h->files)
 		h->files = vn_pool_new(h, FILE_THREADS, FILE_WAITING);
 	return h->files;
+}
+
+/**
+ * vn_pool_of_calls() - the pool of vn_thread_call()
+ * @h: hub
+ *
+ * Return: the pool; NULL with errno ENOMEM, EMFILE.
+ */
+vn_pool *
+vn_pool_of_calls(vn_hub *h)
+{
+	if (!h->calls)
+		h->calls = vn_pool_new(h, CALL_THREADS, CALL_WAITING);
+	return h->calls;
 }
 
 /**
