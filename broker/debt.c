@@ -42,11 +42,18 @@ has_room(vn_worker *w, const vn_record *r)
 	return vn_lane_tx_has(&w->link.tx, VN_OWN_SLOTS + n);
 }
 
-/* May a connection's descriptor be pushed right now, ahead of no other debtor? */
+/*
+ * May a connection's descriptor be pushed right now, ahead of no other debtor? One that nobody has cannot be a debtor,
+ * and while busy ones owe again what they pay there is always another: it takes its turn while the lane has room for
+ * them all.
+ */
 bool
 vn_debt_may_push(vn_worker *w, const vn_record *r)
 {
-	return w->linked && !w->broken && w->debtor_first == VN_NO_RECORD && has_room(w, r);
+	if (!w->linked || w->broken || !has_room(w, r))
+		return false;
+	return w->debtor_first == VN_NO_RECORD ||
+	       (!(r->flags & VN_R_ATTACHED) && vn_lane_tx_has(&w->link.tx, w->link.tx.mask / 2));
 }
 
 static void

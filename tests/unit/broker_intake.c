@@ -784,7 +784,9 @@ START_TEST(who_is_tried_in_vain_keeps_its_place_in_line)
 	b->hub->now += 5 * VN_SEC;
 	vn_dispatch_wait(b, barred);
 	w->suspect = vn_record_index(b->ledger, k->record) + 1;
-	vn_debt_add(b, w, k->record, VN_D_SENT); /* another debtor comes first: not yet */
+	vn_debt_add(b, w, k->record, VN_D_SENT); /* another debtor comes first: not yet ... */
+	while (vn_lane_tx_room(&w->link.tx) >= w->link.tx.mask / 2) /* ... where room is scarce */
+		vn_lane_tx_push(&w->link.tx, &(vn_desc){.kind = VN_KIND_PING});
 	vn_dispatch_waiting(b);
 	ck_assert(oldest->flags & barred->flags & VN_R_WAITING);
 	ck_assert_uint_eq(oldest->wait_since, since);
@@ -798,6 +800,38 @@ START_TEST(who_is_tried_in_vain_keeps_its_place_in_line)
 	ck_assert_int_eq(oldest->fd, -1);
 	ck_assert_uint_eq(b->n_resets[VN_RESET_QUEUE_TIMEOUT], 1);
 	ck_assert_uint_eq(b->waiting.first, b->waiting.last);
+	close(pair[1]);
+	bench_free(k);
+}
+END_TEST
+
+/* There may always be a debtor, as when others send without a pause: that is no reason never to begin with it. */
+START_TEST(who_waits_gets_its_turn_among_debtors)
+{
+	bench *k = bench_new();
+	vn_broker *b = &k->broker;
+	vn_record *newcomer = vn_record_at(b->ledger, vn_ledger_take(b->ledger));
+	int pair[2];
+
+	ck_assert_int_eq(
+		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+	newcomer->fd = pair[0];
+	newcomer->flags |= VN_R_RESUMABLE | VN_R_READABLE;
+	ck_assert_int_eq(write(pair[1], "line\n", 5), 5);
+	k->record->flags |= VN_R_READABLE;
+	vn_debt_add(b, &k->worker, k->record, VN_D_DATA);
+	vn_socket_input(b, newcomer);
+	ck_assert_uint_eq(newcomer->delivered, 5);
+	ck_assert((newcomer->flags & (VN_R_ATTACHED | VN_R_WAITING)) == VN_R_ATTACHED);
+	/* From here on it is one of them. */
+	ck_assert_int_eq(write(pair[1], "more\n", 5), 5);
+	newcomer->flags |= VN_R_READABLE;
+	vn_socket_input(b, newcomer);
+	ck_assert_uint_eq(newcomer->delivered, 5);
+	ck_assert(newcomer->debts & VN_D_DATA);
+	vn_debt_pay(b, &k->worker);
+	ck_assert_uint_eq(newcomer->delivered, 10);
+	close(pair[0]);
 	close(pair[1]);
 	bench_free(k);
 }
@@ -947,6 +981,7 @@ main(void)
 		nothing_staged_is_slept_on,
 		who_is_served_before_its_turn_leaves_the_line,
 		who_is_tried_in_vain_keeps_its_place_in_line,
+		who_waits_gets_its_turn_among_debtors,
 		a_debt_that_needs_more_slots_than_there_are_is_no_reason_to_turn,
 		a_reader_that_waits_for_more_has_time,
 		who_is_told_the_end_waits_for_no_more,
