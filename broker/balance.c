@@ -18,9 +18,9 @@
 static bool
 idles(vn_worker *w)
 {
-	bool idle = w->n_busy == 0 && w->n_requests == w->n_requests_seen, still = idle && w->idled;
+	bool idle = w->n_busy == 0 && w->link.rx.next == w->taken_seen, still = idle && w->idled;
 
-	w->n_requests_seen = w->n_requests;
+	w->taken_seen = w->link.rx.next;
 	w->idled = idle;
 	return still;
 }

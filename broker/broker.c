@@ -68,6 +68,27 @@ open_ledger(vn_broker *b)
 	return 0;
 }
 
+/* Beside the control socket, which is ours by now. */
+static int
+open_counters(vn_broker *b)
+{
+	const vn_config *config = b->config;
+
+	b->counters = vn_counters_open(config->control_path, config->name);
+	if (!b->counters) {
+		vn_log(b->hub, LOG_WARNING,
+			"cannot make %s" VN_COUNTERS_SUFFIX
+			": %s; vanilla stat will find nothing until there is "
+			"room and the next start",
+			config->control_path, strerror(errno));
+		b->counters = vn_counters_open(NULL, config->name);
+	}
+	if (!b->counters)
+		return VN_EXIT_SYSTEM;
+	b->count = b->counters->broker;
+	return 0;
+}
+
 static int
 open_all(vn_broker *b)
 {
@@ -81,6 +102,8 @@ open_all(vn_broker *b)
 			b->hub->poller, b->conn_class, b->ledger->records, sizeof(vn_record));
 	if (code == 0)
 		code = vn_control_open(b);
+	if (code == 0)
+		code = open_counters(b);
 	if (code == 0)
 		code = vn_endpoints_open_fixed(b);
 	if (code == 0 && vn_broker_signals_init(b) < 0)
@@ -137,6 +160,7 @@ close_all(vn_broker *b)
 	for (uint32_t i = 0; b->ledger && i < b->ledger->high; i++)
 		vn_socket_abandon(vn_record_at(b->ledger, i));
 	vn_endpoints_close(b);
+	b->counters = vn_counters_close(b->counters);
 	vn_control_close(b);
 	b->quarantine = vn_quarantine_free(b->quarantine);
 	b->ledger = vn_ledger_free(b->ledger);

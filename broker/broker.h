@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "broker/counters.h"
 #include "broker/ledger.h"
 #include "client/hub/hub.h"
 #include "client/hub/log.h"
@@ -117,7 +118,7 @@ struct vn_worker {
 	bool ordered;               /* we, or an administrator, end it: nobody is to blame */
 	bool was_told, was_stopped; /* that it leaves; that it has to */
 	vn_time leave_until;
-	uint64_t n_requests_seen; /* balance.c: at the last look */
+	uint32_t taken_seen; /* balance.c: of its lane, at the last look */
 	bool idled;
 	pid_t pid;
 	int pidfd, handshake;
@@ -152,15 +153,10 @@ struct vn_worker {
 	/* life */
 	vn_time started, ready_at;
 	vn_timer start_timer, restart_timer, kill_timer;
-	uint32_t n_restarts;
-	uint32_t n_failures; /* in a row, before it served */
-	vn_time failures[5]; /* the last ones, for the restart intensity */
-	char last_death[96]; /* "" or how the last incarnation ended, for people */
-	/* counters */
-	uint64_t n_requests; /* inputs acknowledged up to their end */
-	uint64_t bytes_in, bytes_out;
-	uint64_t n_violations;
-	uint64_t n_rung; /* rings of its bell that we heard */
+	uint32_t n_failures;       /* in a row, before it served */
+	vn_time failures[5];       /* the last ones, for the restart intensity */
+	char last_death[96];       /* "" or how the last incarnation ended, for people */
+	vn_worker_counters *count; /* of all workers of its number */
 };
 
 typedef struct vn_broker_endpoint {
@@ -178,8 +174,8 @@ typedef struct vn_broker_endpoint {
 	vn_time short_at; /* ... which was then */
 	vn_broker *broker;
 	uint16_t index;
-	uint64_t n_accepted, n_refused;
 	uint32_t n_conns;
+	vn_listener_counters *count; /* of all endpoints of its name */
 } vn_broker_endpoint;
 
 typedef enum vn_phase {
@@ -188,18 +184,6 @@ typedef enum vn_phase {
 	VN_PHASE_DRAINING,
 	VN_PHASE_STOPPING
 } vn_phase;
-
-/* Why connections were reset or refused: each is counted under its name. */
-typedef enum vn_reset_reason {
-	VN_RESET_BY_HANDLER, /* vn_abort */
-	VN_RESET_WORKER_DIED,
-	VN_RESET_QUEUE_TIMEOUT,
-	VN_RESET_NO_BLOCKS,
-	VN_RESET_STOPPING,
-	VN_RESET_LINGER,
-	VN_RESET_QUARANTINED,
-	VN_N_RESET_REASONS
-} vn_reset_reason;
 
 struct vn_broker {
 	vn_hub *hub;
@@ -224,6 +208,8 @@ struct vn_broker {
 	vn_time swept_at;                 /* when we last looked after workers */
 	struct vn_quarantine *quarantine; /* quarantine.h */
 	vn_watch signals;
+	uint32_t n_open;          /* sockets of connections */
+	uint32_t n_waiting;       /* of these, in line for a worker or for a block */
 	uint32_t n_ready, n_idle; /* workers READY; of those, with nothing un-acknowledged */
 	bool ever_ready;
 	bool may_prune;        /* endpoints may be there that nobody wants any more */
@@ -239,11 +225,8 @@ struct vn_broker {
 	struct vn_events *events;     /* event.h */
 	vn_timer balance_timer;
 	vn_timer leave_timer; /* while somebody gives away what it has */
-	/* counters */
-	uint64_t n_accepted, n_closed, n_requests, bytes_in, bytes_out;
-	uint64_t n_stale_messages; /* of generations that are over: ignored */
-	uint64_t n_violations, n_deaths, n_output_lines_dropped;
-	uint64_t n_resets[VN_N_RESET_REASONS];
+	vn_counters *counters;
+	vn_broker_counters *count; /* of these, the broker's own */
 	uint64_t n_lines_untold
 		[2]; /* dropped since it was said last, to standard output and error */
 };
@@ -279,7 +262,6 @@ void vn_control_close(vn_broker *b); /* removes the socket */
 /* names for people and JSON */
 const char *vn_worker_state_name(const vn_worker *w); /* starting ready draining gone */
 const char *vn_phase_name(vn_phase phase);
-const char *vn_reset_reason_name(vn_reset_reason reason);
 const char *vn_conn_state_name(const vn_record *r); /* waiting attached rest closing ... */
 
 #endif

@@ -326,7 +326,7 @@ summon(vn_change *c, uint16_t number, char why[static VN_CHANGE_TEXT])
 	if (w) {
 		w->coming = true;
 		w->change = c->serial;
-		w->n_restarts = old ? old->n_restarts + 1 : 0;
+		vn_count(&w->count->n_restarts, old != NULL);
 		rc = vn_worker_start(w);
 	}
 	if (rc < 0)

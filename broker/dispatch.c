@@ -96,6 +96,7 @@ line_join(vn_broker *b, vn_record *r, uint32_t flag)
 	if (r->flags & (VN_R_WAITING | VN_R_STARVED))
 		return;
 	r->flags |= flag;
+	b->n_waiting++;
 	r->wait_since = vn_broker_ms(b);
 	line_insert(b->ledger, line_of(b, r), r, VN_NO_RECORD);
 }
@@ -125,6 +126,7 @@ vn_dispatch_unwait(vn_broker *b, vn_record *r)
 		return;
 	line_remove(b->ledger, line_of(b, r), r);
 	r->flags &= ~(uint32_t)(VN_R_WAITING | VN_R_STARVED);
+	b->n_waiting--;
 }
 
 /* Counting what is un-acknowledged. */

@@ -16,6 +16,7 @@
 
 #include "broker/debt.h"
 #include "broker/event.h"
+#include "broker/report.h"
 #include "broker/socket.h"
 
 #define ACCEPT_BATCH    64
@@ -40,7 +41,7 @@ endpoint_pause(vn_broker_endpoint *e, int rc)
 {
 	vn_broker *b = e->broker;
 
-	e->n_refused++;
+	vn_count(&e->count->n_refused, 1);
 	e->short_at = b->hub->now;
 	if (!e->is_short)
 		vn_event(b, VN_EVENT_LISTENER_PAUSED, (vn_about){.endpoint = e},
@@ -119,6 +120,8 @@ endpoint_free(vn_broker_endpoint *e)
 {
 	if (!e)
 		return NULL;
+	if (e->count)
+		vn_counters_row_end(&e->count->row);
 	free(e->asked);
 	free(e->name);
 	free(e);
@@ -163,9 +166,16 @@ endpoint_shut(vn_broker_endpoint *e)
 }
 
 static void
-endpoint_add(vn_broker *b, vn_broker_endpoint *e)
+endpoint_use(vn_broker *b, vn_broker_endpoint *e)
 {
 	e->used = true;
+	e->count = vn_counters_listener(b->counters, vn_endpoint_label(e));
+}
+
+static void
+endpoint_add(vn_broker *b, vn_broker_endpoint *e)
+{
+	endpoint_use(b, e);
 	b->endpoints[b->n_endpoints++] = e;
 }
 
@@ -261,7 +271,7 @@ endpoint_place(vn_broker *b, vn_broker_endpoint *e)
 			e->index = (uint16_t)i;
 			endpoint_free(b->endpoints[i]);
 			b->endpoints[i] = e;
-			e->used = true;
+			endpoint_use(b, e);
 			return;
 		}
 	endpoint_add(b, e);

@@ -140,8 +140,8 @@ static void
 input_arrived(vn_broker *b, vn_worker *w, vn_record *r, uint32_t block, uint32_t offset, uint32_t n)
 {
 	r->received += n;
-	b->bytes_in += n;
-	w->bytes_in += n;
+	vn_count(&b->count->bytes_in, n);
+	vn_count(&w->count->bytes_in, n);
 	input_deliver(b, w, r, block, offset, n);
 }
 

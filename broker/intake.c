@@ -55,7 +55,7 @@ record_of(vn_broker *b, vn_worker *w, const vn_desc *d, const char **bad)
 		else
 			vn_socket_close(b, r);
 	} else
-		b->n_stale_messages++;
+		vn_count(&b->count->n_stale_messages, 1);
 	return NULL;
 }
 
@@ -90,8 +90,8 @@ take_ack(vn_broker *b, vn_worker *w, vn_record *r, uint64_t to, bool commit)
 	}
 	r->flags &= ~(uint32_t)VN_R_NEED_INPUT;
 	if (commit) {
-		w->n_requests++;
-		b->n_requests++;
+		vn_count(&w->count->n_requests, 1);
+		vn_count(&b->count->n_requests, 1);
 		w->served = true;
 		if (r->flags & (VN_R_TRIED | VN_R_STAGED) && (bad = commit_more(b, w, r, to)))
 			return bad;
@@ -142,7 +142,7 @@ take_send(vn_broker *b, vn_worker *w, vn_record *r, const vn_desc *d)
 		vn_chain_extend(&r->out, table, d->len);
 	else
 		vn_chain_push(&r->out, table, ref, d->offset + d->len, r->queued);
-	w->bytes_out += d->len;
+	vn_count(&w->count->bytes_out, d->len);
 	return NULL;
 }
 

@@ -46,6 +46,17 @@ vn_log_clean(char *data, size_t n)
 			data[i] = '?';
 }
 
+/* It is counted among the distinct errors, whether it is shown or not. */
+static void
+note(vn_broker *b, int level, const char *text)
+{
+	char clean[256];
+
+	snprintf(clean, sizeof clean, "%s", text);
+	vn_log_clean(clean, strlen(clean));
+	vn_counters_error_add(b->counters, level, clean, (uint64_t)b->hub->now);
+}
+
 /**
  * vn_level_name() - what a level of syslog(3) is called, as in --log-level
  */
@@ -91,10 +102,12 @@ vn_time_text(int64_t at, char out[static VN_TIME_TEXT])
 void
 vn_broker_log(void *arg, int level, const char *text)
 {
-	const vn_broker *b = arg;
+	vn_broker *b = arg;
 	char line[LINE_BYTES];
 	size_t len;
 
+	if (level <= LOG_WARNING && b->counters)
+		note(b, level, text);
 	if (level > b->config->log_level)
 		return;
 	snprintf(line, sizeof line - 1, "vanilla: %s", text);

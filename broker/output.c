@@ -60,7 +60,7 @@ batch_flush(batch *a)
 	if (a->n_lines == 0)
 		return;
 	if (!tell_dropped(b, to) || !vn_log_write(to, a->data, a->len)) {
-		b->n_output_lines_dropped += a->n_lines;
+		vn_count(&b->count->n_output_lines_dropped, a->n_lines);
 		b->n_lines_untold[to - 1] += a->n_lines;
 	}
 	a->n_lines = 0;

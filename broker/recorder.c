@@ -119,7 +119,7 @@ recording_new(vn_broker *b, vn_worker *w)
 	to->signal = to->exit_code = -1;
 	to->started = w->started;
 	to->ended = b->hub->now;
-	to->n_requests = w->n_requests;
+	to->n_requests = w->count->n_requests;
 	to->n_attached = w->n_attached;
 	if (!w->linked)
 		return to;

@@ -99,19 +99,19 @@ info_who(const vn_broker *b, vn_row *row)
 static void
 info_counters(const vn_broker *b, vn_row *row)
 {
-	vn_row_number(row, b->n_accepted);
-	vn_row_number(row, b->n_closed);
-	vn_row_number(row, b->n_requests);
-	vn_row_number(row, b->bytes_in);
-	vn_row_number(row, b->bytes_out);
-	vn_row_number(row, b->n_deaths);
-	vn_row_number(row, b->n_violations);
-	vn_row_number(row, b->n_stale_messages);
-	vn_row_number(row, b->n_output_lines_dropped);
+	vn_row_number(row, b->count->n_accepted);
+	vn_row_number(row, b->count->n_closed);
+	vn_row_number(row, b->count->n_requests);
+	vn_row_number(row, b->count->bytes_in);
+	vn_row_number(row, b->count->bytes_out);
+	vn_row_number(row, b->count->n_deaths);
+	vn_row_number(row, b->count->n_violations);
+	vn_row_number(row, b->count->n_stale_messages);
+	vn_row_number(row, b->count->n_output_lines_dropped);
 	vn_row_number(row, ledger_memory(b->ledger));
 	vn_row_number(row, spilled(b->ledger));
 	for (int i = 0; i < VN_N_RESET_REASONS; i++)
-		vn_row_number(row, b->n_resets[i]);
+		vn_row_number(row, b->count->n_resets[i]);
 }
 
 static vn_query_step
@@ -144,11 +144,11 @@ worker_row(const vn_broker *b, const vn_worker *w, vn_row *row)
 	vn_row_number(row, runs ? seconds_since(b, w->started) : 0);
 	vn_row_number(row, w->n_attached);
 	vn_row_number(row, w->n_busy);
-	vn_row_number(row, w->n_requests);
-	vn_row_number(row, w->bytes_in);
-	vn_row_number(row, w->bytes_out);
-	vn_row_number(row, w->n_restarts);
-	vn_row_number(row, w->n_violations);
+	vn_row_number(row, w->count->n_requests);
+	vn_row_number(row, w->count->bytes_in);
+	vn_row_number(row, w->count->bytes_out);
+	vn_row_number(row, w->count->n_restarts);
+	vn_row_number(row, w->count->n_violations);
 	vn_row_text(row, "%s", w->last_death);
 }
 
@@ -203,8 +203,8 @@ listener_row(const vn_broker *b, const vn_broker_endpoint *e, vn_row *row)
 	vn_row_flag(row, e->resumable);
 	vn_row_text(row, "%s", e->fd < 0 ? "closed" : "open");
 	vn_row_number(row, e->n_conns);
-	vn_row_number(row, e->n_accepted);
-	vn_row_number(row, e->n_refused);
+	vn_row_number(row, e->count->n_accepted);
+	vn_row_number(row, e->count->n_refused);
 	vn_row_number(row, count_askers(b, e));
 }
 
@@ -351,7 +351,7 @@ lane_out(const vn_worker *w, vn_link *l, vn_row *row)
 	vn_row_number(row, l->rx.mask + 1);
 	vn_row_number(row, pending > 0 ? l->rx.tail_seen - l->rx.next : 0);
 	vn_row_none(row);
-	vn_row_number(row, w->n_rung);
+	vn_row_number(row, w->count->n_rung);
 	vn_row_number(row, l->rx.n_bells);
 	vn_row_none(row);
 	vn_row_number(row, l->peer.geometry.area_bytes);

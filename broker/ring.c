@@ -74,7 +74,7 @@ on_ring(vn_watch *watch, uint32_t events)
 	vn_worker *w = ring_worker((vn_ring *)(void *)((char *)watch - offsetof(vn_ring, watch)));
 
 	(void)events;
-	w->n_rung++;
+	vn_count(&w->count->n_rung, 1);
 	vn_worker_heat(w);
 	if (ring_has_news(&w->ring, &w->link))
 		w->ring.n_idle = 0;

@@ -83,7 +83,8 @@ vn_socket_end(vn_broker *b, vn_record *r)
 	close(r->fd);
 	r->fd = -1;
 	r->flags &= ~(uint32_t)(VN_R_READABLE | VN_R_WRITABLE);
-	b->n_closed++;
+	vn_count(&b->count->n_closed, 1);
+	b->n_open--;
 	b->endpoints[r->endpoint]->n_conns--;
 	if (!(r->flags & VN_R_ATTACHED))
 		record_free(b, r);
@@ -118,7 +119,7 @@ vn_socket_drop_output(vn_broker *b, vn_record *r)
 static void
 reset_count(vn_broker *b, const vn_record *r, vn_reset_reason reason)
 {
-	b->n_resets[reason]++;
+	vn_count(&b->count->n_resets[reason], 1);
 	vn_event(b, VN_EVENT_CONN_RESET, (vn_about){.conn = r}, "connection %llu is reset: %s",
 		(unsigned long long)r->id, vn_reset_reason_name(reason));
 }
@@ -358,7 +359,7 @@ output_sent(vn_broker *b, vn_record *r, uint64_t n)
 	uint32_t ref;
 
 	r->sent += n;
-	b->bytes_out += n;
+	vn_count(&b->count->bytes_out, n);
 	while ((ref = vn_chain_pop(&r->out, l->out_table, r->sent)) != VN_NO_BLOCK) {
 		l->out_table[ref].fill = 0;
 		if (ref < l->n_spill)
@@ -477,8 +478,9 @@ vn_socket_open(vn_broker *b, vn_broker_endpoint *e, int fd, const struct sockadd
 		vn_ledger_give(b->ledger, index);
 		return rc;
 	}
-	b->n_accepted++;
-	e->n_accepted++;
+	vn_count(&b->count->n_accepted, 1);
+	vn_count(&e->count->n_accepted, 1);
+	b->n_open++;
 	e->n_conns++;
 	if (!e->resumable)
 		vn_socket_input(b, r);

@@ -31,7 +31,7 @@ vn_broker_stop_check(vn_broker *b)
 	for (uint32_t i = 1; i <= b->n_slots; i++)
 		if (b->workers[i] && b->workers[i]->state != VN_WORKER_NONE)
 			return;
-	if (b->n_accepted > b->n_closed && b->phase < VN_PHASE_STOPPING)
+	if (b->n_open > 0 && b->phase < VN_PHASE_STOPPING)
 		return;
 	vn_broker_end(b, 0);
 }

@@ -19,6 +19,7 @@
 #include "broker/intake.h"
 #include "broker/keep.h"
 #include "broker/liveness.h"
+#include "broker/sample.h"
 #include "broker/socket.h"
 #include "broker/worker.h"
 
@@ -128,6 +129,7 @@ sweep_fire(vn_timer *t)
 	vn_socket_linger_sweep(b);
 	vn_liveness_sweep(b);
 	vn_keep_trim(b->ledger);
+	vn_broker_sample(b);
 	vn_wheel_arm(b->hub->wheel, t, b->hub->now + SWEEP_EVERY);
 }
 

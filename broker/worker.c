@@ -259,7 +259,7 @@ worker_again(vn_worker *w, const siginfo_t *info, bool served, bool timed_out)
 		w->n_failures = 0;
 	else if (gave_up(w, info, timed_out))
 		return;
-	w->n_restarts++;
+	vn_count(&w->count->n_restarts, 1);
 	vn_wheel_arm(b->hub->wheel, &w->restart_timer,
 		b->hub->sys->now(b->hub->sys) + RESTART_PAUSE + backoff(w));
 }
@@ -288,7 +288,7 @@ worker_died(vn_worker *w)
 	if (was == VN_WORKER_READY)
 		vn_dispatch_worker_ready(b, w, false);
 	w->state = VN_WORKER_NONE;
-	b->n_deaths++;
+	vn_count(&b->count->n_deaths, 1);
 	say_that_it_died(w, w->was_killed && info.si_code == CLD_KILLED);
 	vn_intake_drain(b, w);
 	vn_recorder_keep(b, w, &info);
@@ -336,8 +336,8 @@ on_hello(vn_watch *watch, uint32_t events)
 	if (rc == -EPIPE) /* it ended, or never asked: its death says the rest */
 		return;
 	if (rc == -EPROTO) {
-		w->n_violations++;
-		b->n_violations++;
+		vn_count(&w->count->n_violations, 1);
+		vn_count(&b->count->n_violations, 1);
 	}
 	vn_worker_kill(w, why ? why : vn_strerror(rc));
 }
@@ -532,6 +532,7 @@ vn_worker_new(vn_broker *b, uint16_t number)
 	w->broker = b;
 	w->slot = slot;
 	w->number = number;
+	w->count = vn_counters_worker(b->counters, number);
 	w->pidfd = w->handshake = -1;
 	w->death.fd = w->hello.fd = w->ring.watch.fd = -1;
 	w->attached = w->debtor_first = w->debtor_last = VN_NO_RECORD;
@@ -602,15 +603,13 @@ vn_worker_kill(vn_worker *w, const char *why)
 	w->broker->hub->sys->kill(w->broker->hub->sys, w->pidfd, SIGKILL);
 }
 
-/* What it counted goes on with its namesake. */
-static void
-bequeath(const vn_worker *w, vn_worker *heir)
+static bool
+has_namesake(const vn_broker *b, const vn_worker *w)
 {
-	heir->n_requests += w->n_requests;
-	heir->bytes_in += w->bytes_in;
-	heir->bytes_out += w->bytes_out;
-	heir->n_violations += w->n_violations;
-	heir->n_rung += w->n_rung;
+	for (uint32_t i = 1; i <= b->n_slots; i++)
+		if (b->workers[i] && b->workers[i] != w && b->workers[i]->number == w->number)
+			return true;
+	return false;
 }
 
 /**
@@ -620,14 +619,14 @@ void
 vn_worker_retire(vn_worker *w)
 {
 	vn_broker *b = w->broker;
-	vn_worker **link = &b->hot, *heir = vn_worker_find(b, w->number);
+	vn_worker **link = &b->hot;
 
 	while (*link && *link != w)
 		link = &(*link)->hot_next;
 	if (*link)
 		*link = w->hot_next;
-	if (heir && heir != w)
-		bequeath(w, heir);
+	if (!has_namesake(b, w))
+		vn_counters_row_end(&w->count->row);
 	vn_worker_free(w);
 	b->may_prune = true;
 	vn_endpoints_prune(b);
@@ -646,8 +645,8 @@ vn_worker_violation(vn_worker *w, const char *field, const vn_desc *d)
 	if (w->broken)
 		return;
 	w->broken = true;
-	w->n_violations++;
-	b->n_violations++;
+	vn_count(&w->count->n_violations, 1);
+	vn_count(&b->count->n_violations, 1);
 	if (d)
 		vn_event(b, VN_EVENT_VIOLATION, (vn_about){.worker = w},
 			"worker %u.%u violated the protocol: bad %s in %s (flags %#x arg %u len %u "

@@ -40,6 +40,7 @@ fill(bench *k)
 	vn_record *r;
 
 	k->worker = (vn_worker){.broker = b, .slot = 1, .incarnation = 7, .state = VN_WORKER_READY};
+	k->worker.count = vn_counters_worker(b->counters, 1);
 	strcpy(k->worker.last_death, "exited with 3");
 	for (int i = 0; i < VN_MAX_ENDPOINTS; i++)
 		k->worker.listener_of[i] = VN_NO_LISTENER;
@@ -48,6 +49,7 @@ fill(bench *k)
 	k->endpoint = (vn_broker_endpoint){.used = true, .fd = -1, .broker = b};
 	k->endpoint.watch.fd = -1;
 	k->endpoint.asked = asked;
+	k->endpoint.count = vn_counters_listener(b->counters, asked);
 	strcpy(k->endpoint.url, "tcp://127.0.0.1:7000");
 	b->endpoints[0] = &k->endpoint;
 	b->n_endpoints = 1;
@@ -71,8 +73,10 @@ bench_open(bench *k)
 	b->config = &k->config;
 	b->hub = vn_hub_open(&vn_sys_linux);
 	b->ledger = vn_ledger_new(64, 3, 1u << 20);
+	b->counters = vn_counters_open(NULL, "test");
 	k->control = calloc(1, sizeof *k->control);
-	must(b->hub && b->ledger && k->control);
+	must(b->hub && b->ledger && k->control && b->counters);
+	b->count = b->counters->broker;
 	vn_log_to(b->hub, log_nothing, NULL);
 	k->control->broker = b;
 	k->control->hub = b->hub;
@@ -86,6 +90,7 @@ bench_close(bench *k)
 {
 	must(k->control->n_clients == 0);
 	free(k->control);
+	vn_counters_close(k->broker.counters);
 	vn_ledger_free(k->broker.ledger);
 	vn_hub_close(k->broker.hub);
 }

@@ -170,7 +170,7 @@ START_TEST(info_is_one_object)
 	bench *k = opened();
 	json_t *d;
 
-	k->broker.n_resets[VN_RESET_LINGER] = 5;
+	k->broker.count->n_resets[VN_RESET_LINGER] = 5;
 	free(k->config.name);
 	k->config.name = strdup("sh\xffop \"x\""); /* no UTF-8 */
 	d = ask_json(k, "show info json");

@@ -86,6 +86,8 @@ bench_new(void)
 	vn_log_to(b->hub, listen_to_log, k);
 	b->ledger = vn_ledger_new(64, 3, AREA);
 	b->phase = VN_PHASE_SERVING;
+	b->counters = vn_counters_open(NULL, "test");
+	b->count = b->counters->broker;
 	b->output_first = b->unreported = VN_NO_RECORD;
 	b->waiting = b->closing = (vn_ledger_list){VN_NO_RECORD, VN_NO_RECORD};
 	b->workers[1] = w;
@@ -93,6 +95,7 @@ bench_new(void)
 	b->endpoints[0] = &k->endpoint;
 	b->n_endpoints = 1;
 	w->broker = b;
+	w->count = vn_counters_worker(b->counters, 1);
 	w->slot = 1;
 	w->incarnation = 1;
 	w->pidfd = -1;
@@ -125,6 +128,7 @@ bench_free(bench *k)
 	vn_segment_deinit(&k->worker.link.peer);
 	vn_blocks_free(k->worker.link.blocks);
 	close(k->worker.link.bell_out);
+	vn_counters_close(k->broker.counters);
 	vn_ledger_free(k->broker.ledger);
 	vn_hub_close(k->broker.hub);
 	free(k);
@@ -177,9 +181,9 @@ START_TEST(an_honest_exchange_is_none_of_these)
 	ck_assert_uint_eq(k->worker.n_busy, 0);
 	ck_assert_uint_eq(vn_blocks_available(k->worker.link.blocks), AREA);
 	ck_assert(vn_record_at_rest(k->record));
-	ck_assert_uint_eq(k->broker.n_violations, 0);
+	ck_assert_uint_eq(k->broker.count->n_violations, 0);
 	tell(k, (vn_desc){.kind = VN_KIND_CLOSE, .pos = 6});
-	ck_assert_uint_eq(k->broker.n_violations, 0);
+	ck_assert_uint_eq(k->broker.count->n_violations, 0);
 	bench_free(k);
 }
 END_TEST
@@ -222,7 +226,7 @@ START_TEST(what_cannot_be_kills_and_changes_nothing_else)
 		snprintf(wanted, sizeof wanted, "bad %s in", cases[i].field);
 		ck_assert_msg(
 			k->worker.broken && strstr(k->said, wanted), "case %zu: '%s'", i, k->said);
-		ck_assert_uint_eq(k->broker.n_violations, 1);
+		ck_assert_uint_eq(k->broker.count->n_violations, 1);
 		ck_assert_msg(k->record->acked == 0, "case %zu: read on after a lie", i);
 		bench_free(k);
 	}
@@ -288,7 +292,7 @@ START_TEST(a_generation_that_is_over_is_counted_and_ignored)
 	publish(k, &d);
 	vn_intake_take(&k->broker, &k->worker);
 	ck_assert(!k->worker.broken);
-	ck_assert_uint_eq(k->broker.n_stale_messages, 1);
+	ck_assert_uint_eq(k->broker.count->n_stale_messages, 1);
 	ck_assert_uint_eq(k->record->queued, 0);
 	bench_free(k);
 }
@@ -309,7 +313,7 @@ START_TEST(a_late_close_does_not_meet_the_next_connection)
 	publish(k, &(vn_desc){.kind = VN_KIND_CLOSE, .gen = gen});
 	vn_intake_take(b, &k->worker);
 	ck_assert(!k->worker.broken);
-	ck_assert_uint_eq(b->n_stale_messages, 1);
+	ck_assert_uint_eq(b->count->n_stale_messages, 1);
 	ck_assert(!(k->record->flags & VN_R_CLOSED));
 	bench_free(k);
 }
@@ -330,7 +334,7 @@ START_TEST(a_close_that_crosses_its_taking_back_is_honoured)
 		vn_intake_take(b, &k->worker);
 		ck_assert(!k->worker.broken);
 		if (aborts)
-			ck_assert_uint_eq(b->n_resets[VN_RESET_BY_HANDLER], 1);
+			ck_assert_uint_eq(b->count->n_resets[VN_RESET_BY_HANDLER], 1);
 		else
 			ck_assert(k->record->flags & VN_R_CLOSED);
 		bench_free(k);
@@ -385,7 +389,7 @@ START_TEST(a_dead_worker_asks_for_nothing_and_sends_nothing_uncommitted)
 	ck_assert_uint_eq(k->record->queued, 0);
 	ck_assert_int_eq(recv(k->client, text, sizeof text, 0), -1);
 	ck_assert(!k->worker.listeners[0].used);
-	ck_assert_uint_eq(k->broker.n_resets[VN_RESET_WORKER_DIED], 0);
+	ck_assert_uint_eq(k->broker.count->n_resets[VN_RESET_WORKER_DIED], 0);
 	bench_free(k);
 }
 END_TEST
@@ -429,7 +433,7 @@ START_TEST(what_is_given_back_is_delivered_again_elsewhere)
 	ck_assert_uint_eq(w->n_busy, 0);
 	/* Until FINAL it is nobody's, and the worker has nothing to say of it. */
 	tell(k, (vn_desc){.kind = VN_KIND_CLOSE, .pos = 6});
-	ck_assert_uint_eq(b->n_stale_messages, 1);
+	ck_assert_uint_eq(b->count->n_stale_messages, 1);
 	r->flags |= VN_R_READABLE;
 	vn_socket_input(b, r);
 	vn_debt_pay(b, w);
@@ -602,7 +606,7 @@ START_TEST(only_what_was_taken_is_an_attempt_and_only_unordered_deaths_are_blame
 	}
 	die(k);
 	ck_assert(r->flags & VN_R_DOOMED);
-	ck_assert_uint_eq(b->n_resets[VN_RESET_QUARANTINED], 1);
+	ck_assert_uint_eq(b->count->n_resets[VN_RESET_QUARANTINED], 1);
 	ck_assert_ptr_nonnull(vn_quarantine_find(b, 1));
 	ck_assert_uint_eq(vn_quarantine_find(b, 1)->n_killed, 3);
 	ck_assert_uint_eq(vn_quarantine_find(b, 1)->len, 10);
@@ -626,7 +630,7 @@ START_TEST(what_waits_for_another_worker_is_reset_when_there_will_be_none)
 	b->phase = VN_PHASE_DRAINING;
 	vn_broker_stop_record(b, k->record);
 	ck_assert((k->record->flags & (VN_R_WAITING | VN_R_KEPT | VN_R_DOOMED)) == VN_R_DOOMED);
-	ck_assert_uint_eq(b->n_resets[VN_RESET_STOPPING], 1);
+	ck_assert_uint_eq(b->count->n_resets[VN_RESET_STOPPING], 1);
 	k->record->flags |= VN_R_WRITABLE; /* what was committed is sent first */
 	vn_socket_outputs(b);
 	ck_assert_int_eq(recv(k->client, text, sizeof text, 0), 6);
@@ -798,7 +802,7 @@ START_TEST(who_is_tried_in_vain_keeps_its_place_in_line)
 	b->hub->now += 6 * VN_SEC;
 	vn_dispatch_sweep(b);
 	ck_assert_int_eq(oldest->fd, -1);
-	ck_assert_uint_eq(b->n_resets[VN_RESET_QUEUE_TIMEOUT], 1);
+	ck_assert_uint_eq(b->count->n_resets[VN_RESET_QUEUE_TIMEOUT], 1);
 	ck_assert_uint_eq(b->waiting.first, b->waiting.last);
 	close(pair[1]);
 	bench_free(k);

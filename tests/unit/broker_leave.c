@@ -81,6 +81,8 @@ bench_new(void)
 	b->hub = vn_hub_open(&vn_sys_linux);
 	b->ledger = vn_ledger_new(64, 8, AREA);
 	b->recorder = vn_recorder_new();
+	b->counters = vn_counters_open(NULL, "test");
+	b->count = b->counters->broker;
 	b->change = vn_change_new(b);
 	b->phase = VN_PHASE_SERVING;
 	b->output_first = b->unreported = VN_NO_RECORD;
@@ -109,6 +111,7 @@ bench_free(bench *k)
 		vn_worker_free(b->workers[i]);
 	b->change = vn_change_free(b->change);
 	b->recorder = vn_recorder_free(b->recorder);
+	vn_counters_close(b->counters);
 	vn_ledger_free(b->ledger);
 	vn_hub_close(b->hub);
 	free(k);
@@ -294,14 +297,12 @@ START_TEST(number_and_incarnation_and_slot_and_incarnation_are_unique)
 }
 END_TEST
 
-START_TEST(what_one_counted_goes_on_with_its_namesake)
+START_TEST(workers_of_one_number_count_together)
 {
 	bench *k = bench_new();
 	vn_worker *heir = worker_ready(k, 1);
 
-	k->worker->n_requests = 5;
-	k->worker->bytes_in = 50;
-	heir->n_requests = 2;
+	k->worker->count->n_requests = 5;
 	k->worker->state = VN_WORKER_NONE;
 	k->worker->going = true;
 	vn_worker_heat(k->worker);
@@ -309,9 +310,14 @@ START_TEST(what_one_counted_goes_on_with_its_namesake)
 	vn_worker_retire(k->worker);
 	ck_assert_ptr_eq(k->broker.hot, heir);
 	ck_assert_ptr_null(heir->hot_next);
-	ck_assert_uint_eq(heir->n_requests, 7);
-	ck_assert_uint_eq(heir->bytes_in, 50);
+	ck_assert_uint_eq(heir->count->n_requests, 5);
+	ck_assert_int_eq(heir->count->row.state, VN_ROW_USED);
 	ck_assert_ptr_null(k->broker.workers[1]);
+	heir->state = VN_WORKER_NONE;
+	heir->going = true;
+	vn_worker_retire(heir);
+	ck_assert_int_eq(k->broker.counters->workers[0].row.state, VN_ROW_GONE);
+	ck_assert_uint_eq(k->broker.counters->workers[0].n_requests, 5);
 	bench_free(k);
 }
 END_TEST
@@ -462,7 +468,7 @@ main(void)
 		drain_is_told_once_and_not_before_every_connection_is_opened,
 		who_has_not_finished_in_time_is_stopped,
 		number_and_incarnation_and_slot_and_incarnation_are_unique,
-		what_one_counted_goes_on_with_its_namesake,
+		workers_of_one_number_count_together,
 		recording_has_the_input_that_was_not_acknowledged,
 		recording_has_the_last_messages_and_which_were_taken,
 		recordings_of_crashes_outlive_those_of_orders,

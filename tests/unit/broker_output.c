@@ -44,6 +44,8 @@ bench_new(void)
 	k->text = calloc(1, 1 << 20);
 	k->broker.hub = vn_hub_open(&vn_sys_linux);
 	k->broker.config = &k->config;
+	k->broker.counters = vn_counters_open(NULL, "test");
+	k->broker.count = k->broker.counters->broker;
 	k->config.log_level = LOG_INFO;
 	k->worker.broker = &k->broker;
 	k->worker.number = 2;
@@ -58,6 +60,7 @@ bench_free(bench *k)
 {
 	k->output = vn_output_close(k->output);
 	ck_assert_ptr_null(k->output);
+	vn_counters_close(k->broker.counters);
 	vn_hub_close(k->broker.hub);
 	close(k->ours);
 	if (k->theirs >= 0)
@@ -172,7 +175,7 @@ START_TEST(when_nobody_reads_lines_are_dropped_and_counted_and_that_is_said_once
 	size_t n_lines = 0, n_printed = 0;
 	char *told, last[80];
 
-	while (k->broker.n_output_lines_dropped == 0) {
+	while (k->broker.count->n_output_lines_dropped == 0) {
 		print(k, "0123456789012345678901234567890123456789\n");
 		n_printed++;
 		turns(k, 1);
@@ -188,7 +191,7 @@ START_TEST(when_nobody_reads_lines_are_dropped_and_counted_and_that_is_said_once
 	told = strstr(k->text, "vanilla: ");
 	ck_assert_ptr_nonnull(told);
 	ck_assert_int_eq(sscanf(told, "vanilla: %llu lines dropped", &dropped), 1);
-	ck_assert_uint_eq(dropped, k->broker.n_output_lines_dropped);
+	ck_assert_uint_eq(dropped, k->broker.count->n_output_lines_dropped);
 	for (char *p = k->text; (p = strstr(p, "2.7| ")); p++)
 		n_lines++;
 	ck_assert_uint_eq(n_lines + dropped, n_printed);
@@ -216,7 +219,7 @@ START_TEST(many_lines_at_once_all_arrive_in_order)
 		}
 	}
 	comes_out(k, wanted);
-	ck_assert_uint_eq(k->broker.n_output_lines_dropped, 0);
+	ck_assert_uint_eq(k->broker.count->n_output_lines_dropped, 0);
 	free(wanted);
 	bench_free(k);
 }

@@ -49,6 +49,8 @@ bench_new(void)
 	b->hub = vn_hub_open(&vn_sys_linux);
 	b->ledger = vn_ledger_new(64, 2, AREA);
 	b->phase = VN_PHASE_SERVING;
+	b->counters = vn_counters_open(NULL, "test");
+	b->count = b->counters->broker;
 	b->output_first = b->unreported = VN_NO_RECORD;
 	b->waiting = b->closing = (vn_ledger_list){VN_NO_RECORD, VN_NO_RECORD};
 	b->workers[1] = w;
@@ -56,6 +58,7 @@ bench_new(void)
 	b->endpoints[0] = &k->endpoint;
 	b->n_endpoints = 1;
 	w->broker = b;
+	w->count = vn_counters_worker(b->counters, 1);
 	w->slot = 1;
 	w->incarnation = 1;
 	w->starved = (vn_ledger_list){VN_NO_RECORD, VN_NO_RECORD};
@@ -76,6 +79,7 @@ bench_free(bench *k)
 	vn_segment_deinit(&k->worker.link.peer);
 	vn_segment_deinit(&k->worker.link.own);
 	vn_blocks_free(k->worker.link.blocks);
+	vn_counters_close(k->broker.counters);
 	vn_ledger_free(k->broker.ledger);
 	vn_hub_close(k->broker.hub);
 	free(k);
@@ -395,7 +399,7 @@ START_TEST(a_full_ledger_resets_and_leaks_nothing)
 	conn_deliver(k, 30000, 1);
 	vn_settle_worker(&k->broker, &k->worker);
 	ck_assert_int_lt(k->record->fd, 0);
-	ck_assert_uint_eq(k->broker.n_resets[VN_RESET_NO_BLOCKS], 1);
+	ck_assert_uint_eq(k->broker.count->n_resets[VN_RESET_NO_BLOCKS], 1);
 	ck_assert_uint_eq(vn_blocks_available(k->worker.link.blocks), AREA);
 	ck_assert_uint_eq(k->broker.ledger->n_used, 0);
 	for (uint32_t i = 0; i < l->n_spill; i++)

@@ -75,7 +75,8 @@ fill_worker(bench *k)
 	w->state = VN_WORKER_READY;
 	w->pid = 4242;
 	w->n_attached = 2;
-	w->n_requests = 99;
+	w->count = vn_counters_worker(k->broker.counters, 1);
+	w->count->n_requests = 99;
 	strcpy(w->last_death, "killed by signal 9");
 	k->worker = k->broker.workers[1] = w;
 	k->broker.n_slots = 2; /* the second is no more */
@@ -94,6 +95,7 @@ fill_endpoint(bench *k)
 	e->asked = strdup("tcp://127.0.0.1:0");
 	strcpy(e->url, "tcp://127.0.0.1:7000");
 	e->broker = &k->broker;
+	e->count = vn_counters_listener(k->broker.counters, e->asked);
 	e->n_conns = 3;
 	k->endpoint = k->broker.endpoints[0] = e;
 	k->broker.n_endpoints = 1;
@@ -145,6 +147,8 @@ bench_new(void)
 	k->broker.ledger = vn_ledger_new(N_MANY, 3, 1u << 20);
 	k->broker.change = vn_change_new(&k->broker);
 	k->broker.recorder = vn_recorder_new();
+	k->broker.counters = vn_counters_open(NULL, "test");
+	k->broker.count = k->broker.counters->broker;
 	k->broker.events = vn_events_new(&k->broker);
 	k->broker.started = k->broker.hub->now;
 	vn_log_to(k->broker.hub, listen_to_log, k);
@@ -159,6 +163,7 @@ bench_free(bench *k)
 	vn_control_close(&k->broker);
 	vn_change_free(k->broker.change);
 	vn_recorder_free(k->broker.recorder);
+	vn_counters_close(k->broker.counters);
 	vn_events_free(k->broker.events);
 	k->broker.ledger = vn_ledger_free(k->broker.ledger);
 	vn_hub_close(k->broker.hub);

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sample - gauges for those who read the counters file
+ *
+ * What is decided with lives in the broker's own memory; here it is copied out, at each sweep and before each
+ * answer that shows it. The time of the last sample is the broker's heartbeat.
+ */
+#include "broker/sample.h"
+
+#include "broker/change.h"
+
+static void
+sample_workers(vn_broker *b)
+{
+	for (uint32_t i = 1; i <= b->n_slots; i++) {
+		const vn_worker *w = b->workers[i];
+
+		if (!w || w->coming)
+			continue;
+		vn_gauge_put(&w->count->conns, w->n_attached);
+		vn_gauge_put(&w->count->conns_busy, w->n_busy);
+	}
+}
+
+/**
+ * vn_broker_sample() - bring the gauges of the counters file up to date
+ */
+void
+vn_broker_sample(vn_broker *b)
+{
+	sample_workers(b);
+	for (uint32_t i = 0; i < b->n_endpoints; i++)
+		vn_gauge_put(&b->endpoints[i]->count->conns, b->endpoints[i]->n_conns);
+	vn_gauge_put(&b->count->conns, b->n_open);
+	vn_gauge_put(&b->count->conns_waiting, b->n_waiting);
+	vn_gauge_put(&b->count->workers, b->change ? vn_change_count(b->change) : 0);
+	vn_gauge_put(&b->count->workers_ready, b->n_ready);
+	vn_gauge_put(&b->counters->header->sampled_ns, (uint64_t)b->hub->now);
+}
