@@ -100,14 +100,14 @@ open_all(vn_broker *b)
 	if (code == 0)
 		vn_poller_records(
 			b->hub->poller, b->conn_class, b->ledger->records, sizeof(vn_record));
+	if (code == 0 && vn_broker_signals_init(b) < 0) /* before anybody can see that we run */
+		code = VN_EXIT_SYSTEM;
 	if (code == 0)
 		code = vn_control_open(b);
 	if (code == 0)
 		code = open_counters(b);
 	if (code == 0)
 		code = vn_endpoints_open_fixed(b);
-	if (code == 0 && vn_broker_signals_init(b) < 0)
-		code = VN_EXIT_SYSTEM;
 	return code;
 }
 
