@@ -34,6 +34,7 @@ typedef struct vn_hub vn_hub;     /* a self-contained world of coroutines, one p
 typedef struct vn_tx vn_tx;       /* a sending end */
 typedef struct vn_rx vn_rx;       /* a receiving end */
 typedef struct vn_conn vn_conn;   /* a byte stream */
+typedef struct vn_udp vn_udp;     /* a datagram endpoint */
 typedef struct vn_group vn_group; /* coroutines that live and die together */
 typedef struct vn_alarm vn_alarm; /* a coroutine that starts later, unless it is called off */
 
@@ -449,6 +450,73 @@ int vn_publish(vn_conn *c, vn_loan *l);
 int vn_conn_close(vn_conn *c); /* what was written is sent first */
 
 /*
+ * Datagrams: "udp://127.0.0.1:53", "udp://[::]:0".
+ *
+ *     vn_udp *u = vn_bind(h, "udp://0.0.0.0:53");
+ *     vn_datagram d;
+ *     ssize_t n;
+ *
+ *     while ((n = vn_udp_recv(u, data, sizeof data, &d)) >= 0)
+ *             vn_udp_send(u, data, (size_t)n, &d);
+ *
+ * vn_bind()      the caller's, to be closed by vn_close(). NULL with errno as vn_listen().
+ * vn_udp_recv()  the next datagram: how many bytes of it were copied, which is 0 for an empty one, there being no end
+ *                of stream; what does not fit into n is dropped, and d->truncated says so. `d` may be NULL.
+ * vn_udp_view()  the same in place: the view is valid until the next call of either. Returns its length.
+ *                Receiving says, as reading a connection does, that the datagram before is done with: what was sent
+ *                meanwhile leaves with that word. If a worker dies before, the broker counts the datagram as lost; one
+ *                that it had not got yet goes to another worker. Datagrams of one peer go to one worker, in order,
+ *                while that lives and serves. One coroutine receives at a time, others get -EBUSY. Nothing is
+ *                received any more once we are to stop: -ECANCELED after what is here already.
+ * vn_udp_send()  sends a datagram to d->peer, from d->local; without such an address (len 0, or a group) from any, and
+ *                by d->interface if that is not 0. So what vn_udp_recv() has filled in is where an answer goes, and it
+ *                leaves from the address that was asked. For one that answers nothing, zero all but the peer. Waits
+ *                while a window of output is unsent; many may send. What the network refuses later is counted, not
+ *                told. -EMSGSIZE for more than the 65507 bytes (IPv6: 65527) that can be, -EAFNOSUPPORT for an address
+ *                of another family than the endpoint's, -EDESTADDRREQ without a peer, -EINVAL for its port 0.
+ * vn_udp_join()  receive also what is sent to a group ("224.0.0.251", "ff02::fb") on a network interface ("eth0";
+ *                NULL: of the kernel's choosing); vn_udp_leave() no longer. The endpoint must be bound to every
+ *                address, or to the group's. -EINVAL for what is no group, -ENODEV, -ENOBUFS for too many.
+ * vn_udp_url()   what it is bound to, the port filled in.
+ *
+ * In a select, VN_UDP(u) is ready when vn_udp_recv() would not wait.
+ *
+ * vn_udp_count() how many datagrams there were. A program alone sees all of it; behind the broker the socket is the
+ *                broker's, which counts `dropped` and `refused` itself (`show datagrams`).
+ */
+typedef struct {
+	vn_addr peer;  /* who sent it; who is to get it */
+	vn_addr local; /* whom it was sent to; where it is to leave from: len 0 is any address */
+	unsigned interface; /* the number of the network interface; 0: any */
+	size_t len;         /* what it had when it came */
+	bool truncated;     /* and less of it was given */
+	bool group; /* `local` is a group or a broadcast address: no answer leaves from there */
+} vn_datagram;
+
+typedef struct {
+	uint64_t received; /* given to the program */
+	uint64_t sent;     /* taken from it */
+	uint64_t dropped;  /* alone: by the kernel, having no room */
+	uint64_t refused;  /* alone: by the kernel, of those sent */
+} vn_udp_counts;
+
+vn_udp *vn_bind(vn_hub *h, const char *url);
+ssize_t vn_udp_recv(vn_udp *u, void *data, size_t n, vn_datagram *d);
+ssize_t vn_udp_view(vn_udp *u, vn_view *v, vn_datagram *d);
+int vn_udp_send(vn_udp *u, const void *data, size_t n, const vn_datagram *d);
+int vn_udp_join(vn_udp *u, const char *group, const char *interface);
+int vn_udp_leave(vn_udp *u, const char *group, const char *interface);
+const char *vn_udp_url(vn_udp *u);
+int vn_udp_count(vn_udp *u, vn_udp_counts *c);
+int vn_udp_close(vn_udp *u);       /* what was sent leaves first */
+vn_rx *vn_udp_readable(vn_udp *u); /* for VN_UDP; goes with the endpoint */
+#ifdef VN_DEBUG
+#define vn_bind(h, url) (vn_bind)(VN_HERE(h), (url))
+#endif
+
+#define VN_UDP(u) vn_case_make(1, vn_udp_readable(u), NULL, 0, 0)
+
+/*
  * Streams: any descriptor, read and written by coroutines. Pipes, ttys, sockets, devices, eventfd, timerfd, inotify and
  * whatever else can be waited for; and what cannot, regular files above all, which a few threads read and write.
  *
@@ -675,6 +743,11 @@ vn_close(vn_conn *x)
 	return vn_conn_close(x);
 }
 static inline int
+vn_close(vn_udp *x)
+{
+	return vn_udp_close(x);
+}
+static inline int
 vn_close(vn_pool *x)
 {
 	return vn_pool_close(x);
@@ -733,12 +806,13 @@ vn_on_drop(vn_rx *x, void (*f)(void *arg, void *item), void *arg)
 #define vn_select_random(h, ...) vn_select_random_list((h), {__VA_ARGS__})
 #define vn_signals(h, ...)       vn_signals_list(VN_HERE(h), {__VA_ARGS__})
 #else
-/* Any end, connection, stream, process or pool; wakes whoever waits at the other end; NULL is fine. */
+/* Any end, connection, datagram endpoint, stream, process or pool; wakes whoever waits at the other end; NULL is fine. */
 #define vn_close(x)                                                                                \
 	_Generic((x), vn_tx *                                                                      \
 		 : vn_tx_close, vn_rx *                                                            \
 		 : vn_rx_close, vn_conn *                                                          \
-		 : vn_conn_close, vn_stream *                                                      \
+		 : vn_conn_close, vn_udp *                                                         \
+		 : vn_udp_close, vn_stream *                                                       \
 		 : vn_os_close, vn_process *                                                       \
 		 : vn_process_close, vn_pool *                                                     \
 		 : vn_pool_close)(x)

@@ -114,6 +114,24 @@ linux_sendmsg(const vn_sys *sys, int fd, const struct msghdr *msg)
 }
 
 static int
+linux_recvmmsg(const vn_sys *sys, int fd, struct mmsghdr *msgs, unsigned int n)
+{
+	int got = recvmmsg(fd, msgs, n, MSG_DONTWAIT, NULL);
+
+	(void)sys;
+	return got < 0 ? -errno : got;
+}
+
+static int
+linux_sendmmsg(const vn_sys *sys, int fd, struct mmsghdr *msgs, unsigned int n)
+{
+	int sent = sendmmsg(fd, msgs, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	(void)sys;
+	return sent < 0 ? -errno : sent;
+}
+
+static int
 linux_accept(const vn_sys *sys, int fd, struct sockaddr *peer, socklen_t *len)
 {
 	int conn = accept4(fd, peer, len, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -143,6 +161,8 @@ const vn_sys vn_sys_linux = {
 	.wait = linux_wait,
 	.recv = linux_recv,
 	.sendmsg = linux_sendmsg,
+	.recvmmsg = linux_recvmmsg,
+	.sendmmsg = linux_sendmmsg,
 	.accept = linux_accept,
 	.ring = linux_ring,
 	.kill = linux_kill,

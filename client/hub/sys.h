@@ -29,6 +29,8 @@ struct vn_sys {
 		int64_t timeout_ns);
 	ssize_t (*recv)(const vn_sys *sys, int fd, void *data, size_t n);
 	ssize_t (*sendmsg)(const vn_sys *sys, int fd, const struct msghdr *msg);
+	int (*recvmmsg)(const vn_sys *sys, int fd, struct mmsghdr *msgs, unsigned int n);
+	int (*sendmmsg)(const vn_sys *sys, int fd, struct mmsghdr *msgs, unsigned int n);
 	int (*accept)(const vn_sys *sys, int fd, struct sockaddr *peer, socklen_t *len);
 	int (*ring)(const vn_sys *sys, int fd); /* vn_bell_ring() */
 	int (*kill)(const vn_sys *sys, int pidfd, int signal);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bind - the listening socket of an endpoint, with what its options ask of the kernel
+ * Bind - the socket of an endpoint, with what its options ask of the kernel
  *
  * Connections inherit from their listening socket: so keepalive, nodelay and dscp cost nothing at an accept. The
  * file of a Unix socket gets its mode and owner before listen(2): until then nobody can connect.
@@ -243,6 +243,38 @@ vn_endpoint_listen(const vn_endpoint *e, char why[static 256])
 	if (fd < 0)
 		return fail(why, -errno);
 	rc = listen_on(fd, e, why);
+	if (rc < 0)
+		close(fd);
+	return rc < 0 ? rc : fd;
+}
+
+/**
+ * vn_endpoint_bind() - a socket of datagrams, bound, non-blocking and close-on-exec
+ * @why: a sentence when it fails
+ *
+ * Two programs get the same port only if both ask for that (reuseport).
+ *
+ * Return: the descriptor, or what socket(2), setsockopt(2) and bind(2) say; -EINVAL for an endpoint of connections.
+ */
+int
+vn_endpoint_bind(const vn_endpoint *e, char why[static 256])
+{
+	int fd, rc;
+
+	if (e->scheme != VN_UDP) {
+		snprintf(why, 256, "only udp has datagrams to bind for; listen there instead");
+		return -EINVAL;
+	}
+	if (e->sa.ss_family == AF_INET && e->options.v6only < 2) {
+		snprintf(why, 256, "option 'v6only' is for an IPv6 address, such as udp://[::]:53");
+		return -EINVAL;
+	}
+	fd = socket(e->sa.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return fail(why, -errno);
+	rc = vn_endpoint_set(fd, e, why);
+	if (rc == 0 && bind(fd, (const struct sockaddr *)(const void *)&e->sa, e->sa_len) < 0)
+		rc = fail(why, -errno);
 	if (rc < 0)
 		close(fd);
 	return rc < 0 ? rc : fd;

@@ -23,6 +23,7 @@
 #include "client/hub/log.h"
 #include "client/message/signals.h"
 #include "client/net/net.h"
+#include "client/net/udp.h"
 
 #define AREA_BYTES   (256u << 20) /* reserved, touched as it is used */
 #define TABLE_BYTES  (AREA_BYTES / VN_GRANULE * sizeof(vn_chain_link))
@@ -746,6 +747,7 @@ direct_deinit(vn_net *net)
 	direct *d = direct_of(net);
 
 	close_all(d);
+	vn_udp_direct_deinit(net);
 	flush_all(d);
 	for (uint32_t i = 0; i < d->n_slots; i++)
 		if (d->slots[i].conn) {
@@ -771,6 +773,13 @@ static const vn_net_ops direct_ops = {
 	.close = direct_close,
 	.need = direct_need,
 	.need_input = direct_need,
+	.bind = vn_udp_direct_bind,
+	.unbind = vn_udp_direct_unbind,
+	.acked = vn_udp_direct_acked,
+	.sends = vn_udp_direct_sends,
+	.needs = vn_udp_direct_sends,
+	.join = vn_udp_direct_join,
+	.count = vn_udp_direct_count,
 	.drain = direct_drain,
 	.term = direct_term,
 	.deinit = direct_deinit,

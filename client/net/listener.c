@@ -32,15 +32,29 @@ listener_queue(void *end)
 	return &((vn_listener *)end)->takers;
 }
 
-static void
-listener_free(vn_listener *l)
+/* Into the list of those that end with the program. */
+void
+vn_listener_link(vn_listener *l)
 {
-	if (l->link) {
-		*l->link = l->next;
-		if (l->next)
-			l->next->link = l->link;
-	}
-	free(l);
+	vn_net *net = l->net;
+
+	l->next = net->listeners;
+	l->link = &net->listeners;
+	if (l->next)
+		l->next->link = &l->next;
+	net->listeners = l;
+}
+
+/* Linked or not. */
+void
+vn_listener_unlink(vn_listener *l)
+{
+	if (!l->link)
+		return;
+	*l->link = l->next;
+	if (l->next)
+		l->next->link = l->link;
+	l->link = NULL;
 }
 
 static int
@@ -58,7 +72,8 @@ listener_close(void *end)
 	while (l->takers.first)
 		vn_wake(l->takers.first, -EPIPE);
 	l->net->ops->unlisten(l->net, l);
-	listener_free(l);
+	vn_listener_unlink(l);
+	free(l);
 	return 0;
 }
 
@@ -109,11 +124,7 @@ vn_rx *(vn_listen)(vn_hub *h, const char *url, unsigned flags)
 		errno = -rc;
 		return NULL;
 	}
-	l->next = net->listeners;
-	l->link = &net->listeners;
-	if (l->next)
-		l->next->link = &l->next;
-	net->listeners = l;
+	vn_listener_link(l);
 	return &l->rx;
 }
 
@@ -162,6 +173,8 @@ void
 vn_listener_end(vn_listener *l)
 {
 	l->ended = true;
+	if (l->on_end)
+		l->on_end(l);
 	while (l->takers.first)
 		vn_wake(l->takers.first, -ECANCELED);
 }

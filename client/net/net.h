@@ -17,6 +17,7 @@
  *     listener.c   the receiving end that dispenses them   read.c     the read calls
  *     direct.c     backend: own sockets                    write.c    the write calls
  *     brokered*.c  backend: a link to a broker             net.c      vn_hub_new, vn_stop_on_term
+ *     udp*.h, *.c  endpoints of datagrams                  datagram.c their socket
  *                                                          slab.c     memory of the records
  */
 #ifndef VN_NET_NET_H
@@ -140,6 +141,19 @@ typedef struct vn_net_ops {
 	/* A coroutine is about to wait for window or blocks; for input, having some un-acknowledged. */
 	void (*need)(vn_conn *c);
 	void (*need_input)(vn_conn *c);
+	/* Datagrams, see udp.h. Answers in the listener's error and url; may wait. */
+	int (*bind)(vn_udp *u, const char *url);
+	/* Closed by the program: what was sent leaves. Ends with vn_udp_free(). */
+	void (*unbind)(vn_udp *u);
+	/* u->acked has moved. */
+	void (*acked)(vn_udp *u);
+	/* Frames were added to u->out; a coroutine is about to wait for room there. */
+	void (*sends)(vn_udp *u);
+	void (*needs)(vn_udp *u);
+	/* May wait. */
+	int (*join)(vn_udp *u, const vn_desc_peer *group, bool leave);
+	/* What is known beside what the program has received and sent. */
+	void (*count)(const vn_udp *u, vn_udp_counts *c);
 	/* No new connections from here on. */
 	void (*drain)(vn_net *net);
 	/* vn_stop_on_term() begins and ends. */
@@ -165,6 +179,7 @@ struct vn_net {
 	vn_waitq starved; /* writers for whom no block was left */
 	vn_conn *graves;  /* over, but somebody who waited for one has not run yet */
 	vn_listener *listeners;
+	struct vn_udp_direct *udp; /* direct: NULL until something was bound */
 };
 
 struct vn_listener {
@@ -174,7 +189,8 @@ struct vn_listener {
 	unsigned int flags;
 	vn_waitq takers;
 	vn_conn *backlog_first, *backlog_last;
-	bool ended; /* nothing more will come */
+	bool ended;                     /* nothing more will come */
+	void (*on_end)(vn_listener *l); /* of an endpoint of datagrams; else NULL */
 	int error;
 	uint32_t id;
 	int fd; /* direct */
@@ -233,6 +249,8 @@ void vn_conn_on_release(vn_conn *c);
 void vn_conn_wake(vn_waitq *q);
 
 /* listener.c */
+void vn_listener_link(vn_listener *l);
+void vn_listener_unlink(vn_listener *l);
 void vn_listener_give(vn_listener *l, vn_conn *c);
 void vn_listener_end(vn_listener *l);
 

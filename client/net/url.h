@@ -33,6 +33,7 @@ int vn_endpoint_parse(vn_endpoint *e, const char *url, char why[static 256]);
 int vn_endpoint_type(const vn_endpoint *e);
 int vn_endpoint_set(int fd, const vn_endpoint *e, char why[static 256]);
 int vn_endpoint_listen(const vn_endpoint *e, char why[static 256]);
+int vn_endpoint_bind(const vn_endpoint *e, char why[static 256]);
 void vn_endpoint_unlink(const vn_endpoint *e);
 int vn_endpoint_format(const vn_endpoint *e, char url[static VN_URL_MAX]);
 void vn_endpoint_peer(int fd, const struct sockaddr_storage *sa, vn_desc_peer *peer);
