@@ -8,6 +8,7 @@
 #include "broker/broker.h"
 #include "broker/ctl.h"
 #include "broker/options.h"
+#include "broker/top.h"
 
 static int
 run(int argc, char **argv)
@@ -35,6 +36,7 @@ static const struct {
 	{"run", "[options] -- PROGRAM [ARG...]",
 		"start the broker and its workers, in the foreground", run},
 	{"ctl", "[-s SOCKET] [--json] COMMAND...", "one command to a running broker", vn_ctl_main},
+	{"top", "[-s SOCKET]", "a live view of a running broker", vn_top_main},
 };
 
 #define N_COMMANDS (sizeof commands / sizeof *commands)
@@ -64,7 +66,7 @@ main(int argc, char **argv)
 	const char *word = argc > 1 ? argv[1] : NULL;
 
 	if (!word) {
-		fprintf(stderr, "vanilla: a command is missing: run or ctl; see vanilla --help\n");
+		fprintf(stderr, "vanilla: a command is missing: see vanilla --help\n");
 		return VN_EXIT_USAGE;
 	}
 	if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
@@ -74,7 +76,6 @@ main(int argc, char **argv)
 	for (size_t i = 0; i < N_COMMANDS; i++)
 		if (strcmp(commands[i].name, word) == 0)
 			return commands[i].run(argc - 1, argv + 1);
-	fprintf(stderr, "vanilla: no command '%.200s'; run and ctl are known, see vanilla --help\n",
-		word);
+	fprintf(stderr, "vanilla: no command '%.200s'; see vanilla --help\n", word);
 	return VN_EXIT_USAGE;
 }

@@ -17,8 +17,11 @@
 #include <unistd.h>
 
 #include "broker/change.h"
+#include "broker/dispatch.h"
 #include "broker/quarantine.h"
 #include "broker/show.h"
+
+#define ACTIVE_MS 1000u
 
 #define COLUMNS(...)                                                                               \
 	{                                                                                          \
@@ -295,10 +298,20 @@ conn_row(const vn_broker *b, const vn_record *r, vn_row *row)
 	vn_row_number(row, r->sent);
 }
 
+/* Has it something to do, or had it within the last second? `since` is when that changed. */
+static bool
+conn_active(const vn_broker *b, const vn_record *r)
+{
+	return (r->flags & (VN_R_BUSY | VN_R_WAITING | VN_R_STARVED)) || r->queued != r->sent ||
+	       (uint32_t)vn_broker_ms(b) - r->since < ACTIVE_MS;
+}
+
 static bool
 conn_wanted(const vn_query *q, const vn_record *r)
 {
 	if ((r->flags & (VN_R_USED | VN_R_ZOMBIE)) != VN_R_USED)
+		return false;
+	if (q->active && !conn_active(q->broker, r))
 		return false;
 	if (q->endpoint != VN_QUERY_ANY && q->endpoint != r->endpoint)
 		return false;
@@ -382,7 +395,7 @@ lanes_next(vn_query *q, vn_row *row)
 
 /* Queries */
 
-#define CONNS_ARGUMENTS "[worker ID] [listener NAME] [limit N]"
+#define CONNS_ARGUMENTS "[active] [worker ID] [listener NAME] [limit N]"
 
 const vn_report vn_reports[] = {
 	{"info", "", "the broker itself", true, false, &info_columns, info_next, NULL},
@@ -551,8 +564,14 @@ vn_query_init(vn_query *q, vn_broker *b, char **words, size_t n, char why[static
 		return 0;
 	if (rc == 0 && n == 2 && q->report->next == vn_quarantine_next)
 		return query_quarantined(q, words[1], why);
-	for (size_t i = 1; i < n && rc == 0; i += 2)
+	for (size_t i = 1; i < n && rc == 0; i++) {
+		if (q->report->filters && strcmp(words[i], "active") == 0) {
+			q->active = true;
+			continue;
+		}
 		rc = query_filter(q, words[i], i + 1 < n ? words[i + 1] : NULL, why);
+		i++;
+	}
 	return rc;
 }
 

@@ -27,6 +27,7 @@ typedef struct vn_query {
 	int worker;          /* number, or any */
 	int64_t incarnation; /* or any */
 	int endpoint;        /* index, or any */
+	bool active;         /* connections that have moved of late, or have something to do */
 } vn_query;
 
 typedef enum vn_query_step {
@@ -40,7 +41,7 @@ struct vn_report {
 	const char *arguments; /* for help */
 	const char *help;
 	bool single;  /* one thing: an object, not an array of them */
-	bool filters; /* takes worker, listener and limit */
+	bool filters; /* takes active, worker, listener and limit */
 	const vn_columns *columns;
 	vn_query_step (*next)(vn_query *q, vn_row *row);
 	/* NULL, or it is no table of rows and writes itself; words: what follows "show" */

@@ -33,6 +33,18 @@ class Control(Case):
         self.assertTrue(text.endswith("\n\n"), repr(text))
         return [(rows[:-1], rows[-1]) for rows in (part.split("\n") for part in text[:-2].split("\n\n"))]
 
+    def test_active_connections_are_those_that_have_something_to_do(self):
+        service = self.service(helper("probe"), "-r", ANY_PORT, workers=1)
+        with service.connect() as silent, service.connect() as busy:
+            self.assertEqual(ask(silent, "echo done"), "done")
+            busy.sendall(b"stall\n")
+            eventually("the request in hand", lambda: "stalling" in service.output())
+            peer = "{}:{}".format(*busy.getsockname())
+            eventually("the busy one alone",
+                       lambda: [c["peer"] for c in service.show("conns active limit 9")] == [peer])
+            self.assertEqual(len(service.show("conns")), 2)
+        service.stop(signal.SIGQUIT)
+
     def test_small_commands(self):
         self.assertEqual(self.answers(self.socat("ping\n"))[0][1], "OK")
         rows, result = self.answers(self.socat("version\n"))[0]

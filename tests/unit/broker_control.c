@@ -17,7 +17,7 @@ START_TEST(small_commands_are_answered)
 	ck_assert_str_eq(ask(k, "quit\nping\n"), "OK\n\n");
 	ask(k, "help\n");
 	ck_assert_ptr_nonnull(
-		strstr(k->text, "\nshow conns [worker ID] [listener NAME] [limit N]"));
+		strstr(k->text, "\nshow conns [active] [worker ID] [listener NAME] [limit N]"));
 	ck_assert_ptr_nonnull(strstr(k->text, "\nstop [now]"));
 	bench_free(k);
 }
