@@ -19,6 +19,7 @@
 #include "broker/change.h"
 #include "broker/endpoint.h"
 #include "broker/event.h"
+#include "broker/history.h"
 #include "broker/leave.h"
 #include "broker/log.h"
 #include "broker/quarantine.h"
@@ -94,8 +95,9 @@ open_all(vn_broker *b)
 {
 	int code = open_ledger(b);
 
-	if (code == 0 && (!(b->change = vn_change_new(b)) || !(b->recorder = vn_recorder_new()) ||
-				 !(b->events = vn_events_new(b))))
+	if (code == 0 &&
+		(!(b->change = vn_change_new(b)) || !(b->recorder = vn_recorder_new()) ||
+			!(b->events = vn_events_new(b)) || !(b->history = vn_history_new(b))))
 		code = VN_EXIT_SYSTEM;
 	if (code == 0)
 		vn_poller_records(
@@ -165,6 +167,7 @@ close_all(vn_broker *b)
 	b->quarantine = vn_quarantine_free(b->quarantine);
 	b->ledger = vn_ledger_free(b->ledger);
 	b->recorder = vn_recorder_free(b->recorder);
+	b->history = vn_history_free(b->history);
 	b->events = vn_events_free(b->events);
 	b->hub = vn_hub_close(b->hub);
 }

@@ -222,7 +222,8 @@ struct vn_broker {
 	struct vn_control *control;
 	struct vn_change *change;     /* change.h */
 	struct vn_recorder *recorder; /* recorder.h */
-	struct vn_events *events;     /* event.h */
+	struct vn_events *events;
+	struct vn_history *history; /* event.h */
 	vn_timer balance_timer;
 	vn_timer leave_timer; /* while somebody gives away what it has */
 	vn_counters *counters;
