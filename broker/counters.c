@@ -50,7 +50,9 @@ static const description listener_fields[] = {LINES(VN_LISTENER_FIELDS)};
 
 #define N(array) (sizeof(array) / sizeof *(array))
 
-enum { BROKER, WORKERS, LISTENERS, N_TABLES };
+enum { BROKER, WORKERS, LISTENERS, OWN, N_TABLES };
+
+_Static_assert(N_TABLES == VN_COUNTERS_TABLES, "each table has its rows counted");
 
 static const table tables[N_TABLES] = {
 	{"broker", "", "", broker_fields, N(broker_fields), 1, sizeof(vn_broker_counters)},
@@ -58,6 +60,7 @@ static const table tables[N_TABLES] = {
 		sizeof(vn_worker_counters)},
 	{"listeners", "listener", "listener_", listener_fields, N(listener_fields),
 		VN_COUNTERS_LISTENS, sizeof(vn_listener_counters)},
+	{"own", "worker", "app_", NULL, 0, VN_COUNTERS_OWN, sizeof(vn_own_counters)},
 };
 
 static uint32_t
@@ -132,40 +135,44 @@ static void
 describe_table(vn_counters *c, uint32_t k, vn_counters_field **to)
 {
 	const table *t = &tables[k];
-	vn_counters_table *entry = (vn_counters_table *)(void *)(c->base + c->header->tables) + k;
-	const vn_counters_field *first = (const void *)(c->base + c->header->fields);
+	vn_counters_table *entry = &c->tables[k];
+	const vn_counters_field *first = (const void *)(c->base + c->layout.fields);
 
 	snprintf(entry->name, sizeof entry->name, "%s", t->name);
 	snprintf(entry->label, sizeof entry->label, "%s", t->label);
 	entry->first_field = (uint32_t)(*to - first);
 	entry->n_fields = count_fields(t);
-	entry->rows = (uint32_t)rows_offset(c->header, k);
+	entry->rows = (uint32_t)rows_offset(&c->layout, k);
 	entry->row_bytes = (uint32_t)t->row_bytes;
 	entry->n_rows = t->n_rows;
+	entry->kind = t->fields ? VN_TABLE_FIELDS : VN_TABLE_NAMED;
 	for (uint32_t i = 0; i < t->n_fields; i++)
 		*to = describe_field(*to, t, &t->fields[i]);
 }
 
 /**
  * vn_counters_describe() - write what does not change, and take the row of the broker
- * @c: base is there, zeroed; the layout is in its header
+ * @c: base is there, zeroed, and so is the layout
  */
 void
 vn_counters_describe(vn_counters *c)
 {
-	vn_counters_field *field = (vn_counters_field *)(void *)(c->base + c->header->fields);
-	uint64_t *bounds = (uint64_t *)(void *)(c->base + c->header->bounds);
+	vn_counters_field *field = (vn_counters_field *)(void *)(c->base + c->layout.fields);
+	uint64_t *bounds = (uint64_t *)(void *)(c->base + c->layout.bounds);
 
+	c->tables = (vn_counters_table *)(void *)(c->base + c->layout.tables);
 	for (uint32_t k = 0; k < N_TABLES; k++)
 		describe_table(c, k, &field);
 	for (uint32_t i = 0; i < VN_HISTOGRAM_BUCKETS; i++)
 		bounds[i] = vn_histogram_bound(i);
-	c->errors = (vn_counters_error *)(void *)(c->base + c->header->errors);
-	c->broker = (vn_broker_counters *)(void *)(c->base + rows_offset(c->header, BROKER));
-	c->workers = (vn_worker_counters *)(void *)(c->base + rows_offset(c->header, WORKERS));
+	c->errors = (vn_counters_error *)(void *)(c->base + c->layout.errors);
+	c->broker = (vn_broker_counters *)(void *)(c->base + rows_offset(&c->layout, BROKER));
+	c->workers = (vn_worker_counters *)(void *)(c->base + rows_offset(&c->layout, WORKERS));
 	c->listeners =
-		(vn_listener_counters *)(void *)(c->base + rows_offset(c->header, LISTENERS));
+		(vn_listener_counters *)(void *)(c->base + rows_offset(&c->layout, LISTENERS));
+	c->own = (vn_own_counters *)(void *)(c->base + rows_offset(&c->layout, OWN));
 	c->broker->row.state = VN_ROW_USED;
+	c->tables[BROKER].n_taken = c->n_taken[BROKER] = 1;
 	c->header->magic = VN_COUNTERS_MAGIC;
 	c->header->version = VN_COUNTERS_VERSION;
 }
@@ -207,14 +214,19 @@ vn_counters_row_end(vn_counters_row *row)
 	change_end(&row->sequence);
 }
 
-/* Is there memory for it? What was once taken is there. */
+/* The rows of a table up to this one may be looked at. Return: false if there is no memory for it. */
 static bool
-row_reserve(vn_counters *c, const void *row, size_t len)
+row_reserve(vn_counters *c, uint32_t k, size_t i)
 {
-	const vn_counters_row *r = row;
+	size_t n = c->n_taken[k], size = tables[k].row_bytes;
 
-	return r->state != VN_ROW_FREE ||
-	       vn_counters_reserve(c, (size_t)((const unsigned char *)row - c->base), len) == 0;
+	if (i < n)
+		return true;
+	if (vn_counters_reserve(c, rows_offset(&c->layout, k) + n * size, (i + 1 - n) * size) < 0)
+		return false;
+	c->n_taken[k] = (uint32_t)i + 1;
+	__atomic_store_n(&c->tables[k].n_taken, c->n_taken[k], __ATOMIC_RELEASE);
+	return true;
 }
 
 /**
@@ -225,34 +237,34 @@ row_reserve(vn_counters *c, const void *row, size_t len)
 vn_worker_counters *
 vn_counters_worker(vn_counters *c, uint16_t number)
 {
-	vn_worker_counters *w = &c->no_worker;
+	vn_worker_counters *w;
 	char label[8];
 
-	if (number >= 1 && number <= VN_COUNTERS_WORKERS)
-		w = &c->workers[number - 1];
-	if (w == &c->no_worker || !row_reserve(c, w, sizeof *w))
+	if (number < 1 || number > VN_COUNTERS_WORKERS || !row_reserve(c, WORKERS, number - 1u))
 		return &c->no_worker;
+	w = &c->workers[number - 1];
 	snprintf(label, sizeof label, "%u", (unsigned)number);
 	if (w->row.state != VN_ROW_USED)
 		row_begin(&w->row, label);
 	return w;
 }
 
-/* The row with that name, else a free one, else one of which nobody has need any more. */
+/* The row with that name, else one that nobody used yet, else one of which nobody has need any more. */
 static vn_listener_counters *
 listener_place(vn_counters *c, const char *name)
 {
 	vn_listener_counters *place = NULL;
 
-	for (uint32_t i = 0; i < VN_COUNTERS_LISTENS; i++) {
+	for (uint32_t i = 0; i < c->n_taken[LISTENERS]; i++) {
 		vn_listener_counters *l = &c->listeners[i];
 
-		if (l->row.state != VN_ROW_FREE &&
-			strncmp(l->row.label, name, sizeof l->row.label - 1) == 0)
+		if (strncmp(l->row.label, name, sizeof l->row.label - 1) == 0)
 			return l;
-		if (l->row.state != VN_ROW_USED && (!place || place->row.state == VN_ROW_GONE))
-			place = place && l->row.state == VN_ROW_GONE ? place : l;
+		if (l->row.state == VN_ROW_GONE && !place)
+			place = l;
 	}
+	if (c->n_taken[LISTENERS] < VN_COUNTERS_LISTENS)
+		place = &c->listeners[c->n_taken[LISTENERS]];
 	return place;
 }
 
@@ -275,7 +287,7 @@ vn_counters_listener(vn_counters *c, const char *name)
 {
 	vn_listener_counters *l = listener_place(c, name);
 
-	if (!l || !row_reserve(c, l, sizeof *l))
+	if (!l || !row_reserve(c, LISTENERS, (size_t)(l - c->listeners)))
 		return &c->no_listener;
 	if (strncmp(l->row.label, name, sizeof l->row.label - 1) != 0)
 		listener_clear(l);

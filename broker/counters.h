@@ -41,9 +41,11 @@
 #define VN_COUNTERS_MAGIC   0x31524e434c494e56ull /* "VNILCNR1" */
 #define VN_COUNTERS_VERSION 1u
 #define VN_COUNTERS_SUFFIX  ".counters"
+#define VN_COUNTERS_TABLES  4
 #define VN_COUNTERS_ERRORS  64
 #define VN_COUNTERS_WORKERS 256
 #define VN_COUNTERS_LISTENS 256
+#define VN_COUNTERS_OWN     64 /* of a program: what its workers count */
 
 /* Why connections were reset: each is counted under its name. */
 typedef enum vn_reset_reason {
@@ -130,6 +132,17 @@ typedef struct vn_listener_counters {
 	VN_MEMBERS(VN_LISTENER_FIELDS)
 } __attribute__((aligned(64))) vn_listener_counters;
 
+#define VN_NO_REAL UINT64_MAX /* a NaN: that worker has no such gauge */
+
+/* Something that workers count; for gauges with a value for each worker. */
+typedef struct vn_own_counters {
+	vn_counters_row row;
+	char help[112];
+	uint32_t kind, n_values; /* VN_FIELD_COUNTER or VN_FIELD_REAL */
+	uint64_t reserved;
+	uint64_t values[1 + VN_COUNTERS_WORKERS]; /* of all workers; by number, as doubles */
+} __attribute__((aligned(64))) vn_own_counters;
+
 /* The file */
 
 typedef struct vn_counters_header {
@@ -153,13 +166,21 @@ typedef struct vn_counters_table {
 	char name[32];
 	char label[32]; /* which says which row: worker="3"; "" for the one row of the broker */
 	uint32_t first_field, n_fields;
-	uint32_t rows, row_bytes, n_rows, reserved;
+	uint32_t rows, row_bytes, n_rows;
+	uint32_t n_taken; /* rows from here on were never used; grows */
+	uint32_t kind, reserved;
 } vn_counters_table;
+
+typedef enum vn_table_kind {
+	VN_TABLE_FIELDS = 1, /* each row has the fields of the table */
+	VN_TABLE_NAMED,      /* each row is a family: vn_own_counters, whose label is its name */
+} vn_table_kind;
 
 typedef enum vn_field_kind {
 	VN_FIELD_COUNTER = 1,
 	VN_FIELD_GAUGE,
 	VN_FIELD_HISTOGRAM,
+	VN_FIELD_REAL, /* a gauge that is a double */
 } vn_field_kind;
 
 typedef struct vn_counters_field {
@@ -190,9 +211,13 @@ typedef struct vn_counters {
 	ino_t ino;
 	char path[192];
 	vn_counters_header *header;
+	vn_counters_header layout;            /* what is decided with is not read from there */
+	uint32_t n_taken[VN_COUNTERS_TABLES]; /* rows, by table */
 	vn_broker_counters *broker;
 	vn_worker_counters *workers;     /* by number - 1 */
 	vn_listener_counters *listeners; /* by name, in no order */
+	vn_own_counters *own;
+	vn_counters_table *tables;
 	vn_counters_error *errors;
 	vn_worker_counters no_worker; /* for those for which there was no memory */
 	vn_listener_counters no_listener;

@@ -98,9 +98,9 @@ memory_map(vn_counters *c)
 }
 
 static void
-fill(vn_counters *c, const vn_counters_header *layout, const char *service)
+fill(vn_counters *c, const char *service)
 {
-	*c->header = *layout;
+	*c->header = c->layout;
 	c->header->pid = (uint32_t)getpid();
 	c->header->pid_started = process_started();
 	c->header->started_ns = clock_ns(CLOCK_REALTIME);
@@ -112,7 +112,7 @@ fill(vn_counters *c, const vn_counters_header *layout, const char *service)
 
 /* Makes the file, fills it, and puts it in its place. */
 static int
-file_open(vn_counters *c, const vn_counters_header *layout, const char *service)
+file_open(vn_counters *c, const char *service)
 {
 	char path[sizeof c->path + sizeof NEW_SUFFIX];
 	int rc;
@@ -121,12 +121,12 @@ file_open(vn_counters *c, const vn_counters_header *layout, const char *service)
 	rc = file_create(c, path);
 	if (rc == 0)
 		rc = vn_counters_reserve(c, 0,
-			layout->errors + VN_COUNTERS_ERRORS * sizeof(vn_counters_error) +
+			c->layout.errors + VN_COUNTERS_ERRORS * sizeof(vn_counters_error) +
 				sizeof(vn_broker_counters));
 	if (rc == 0)
 		rc = memory_map(c);
 	if (rc == 0) {
-		fill(c, layout, service);
+		fill(c, service);
 		rc = rename(path, c->path) < 0 ? -errno : 0;
 	}
 	if (rc < 0)
@@ -145,19 +145,18 @@ vn_counters *
 vn_counters_open(const char *control_path, const char *service)
 {
 	vn_counters *c = aligned_alloc(64, sizeof *c);
-	vn_counters_header layout = {0};
 	int rc;
 
 	if (!c)
 		return NULL;
 	memset(c, 0, sizeof *c);
 	c->fd = -1;
-	c->size = vn_counters_layout(&layout);
+	c->size = vn_counters_layout(&c->layout);
 	if (control_path) {
 		snprintf(c->path, sizeof c->path, "%s" VN_COUNTERS_SUFFIX, control_path);
-		rc = file_open(c, &layout, service);
+		rc = file_open(c, service);
 	} else if ((rc = memory_map(c)) == 0) {
-		fill(c, &layout, service);
+		fill(c, service);
 	}
 	if (rc == 0)
 		return c;

@@ -8,6 +8,7 @@
 #include "broker/broker.h"
 #include "broker/ctl.h"
 #include "broker/options.h"
+#include "broker/stat.h"
 #include "broker/top.h"
 
 static int
@@ -36,6 +37,8 @@ static const struct {
 	{"run", "[options] -- PROGRAM [ARG...]",
 		"start the broker and its workers, in the foreground", run},
 	{"ctl", "[-s SOCKET] [--json] COMMAND...", "one command to a running broker", vn_ctl_main},
+	{"stat", "[-s SOCKET] [--json]", "its counters, even when it hangs or is dead",
+		vn_stat_main},
 	{"top", "[-s SOCKET]", "a live view of a running broker", vn_top_main},
 };
 
