@@ -625,6 +625,45 @@ int vn_process_stop(vn_process *p, vn_time grace);
 int vn_process_close(vn_process *p);
 
 /*
+ * A function in a fresh process of the same program, which shares nothing with us but two ways for messages. VN_ENTRY()
+ * outside of any function makes an entry point of f(hub, parent, arg), and nothing else is needed: main() stays as it is,
+ * and is not run in such a process (where objects of C++ that other files construct may not be there yet). The entry
+ * point must be in the program itself, not in a library.
+ *
+ *     static int resize(vn_hub *h, vn_pair parent, void *arg) ...
+ *     VN_ENTRY(resizer, resize)
+ *     ...
+ *     vn_process *p = vn_process_spawn(h, struct image, resizer, &settings);
+ *     vn_send(vn_process_ends(p).tx, &image);
+ *
+ * vn_process_spawn() starts it; arg points to a copy of *arg there, of up to 64 KiB. Both sides send T, of up to 64 KiB:
+ * two queues of up to 256 items, over memory that both have mapped and only one can write. The ends are the process's,
+ * like its streams: NULL once they are closed, and closed with it. What f returns, 0 to 255, is its exit code; its ends
+ * are closed for it. If it dies, or returns a negative value (code 1), what it has sent can still be received, then comes
+ * -EOWNERDEAD. It has our 0, 1 and 2. NULL with errno as for vn_process_exec(); EINVAL: sizes, or an entry point that is
+ * none. All else is as above: it dies with us, and is waited for, signalled and closed like any process.
+ */
+typedef struct {
+	const char *name;
+	vn_pair_fn *f;
+} vn_entry;
+
+#define VN_ENTRY(entry, function)                                                                  \
+	static const vn_entry entry = {#entry "@" __FILE__, (function)};                           \
+	static void __attribute__((constructor)) entry##_run(void)                                 \
+	{                                                                                          \
+		vn_entry_run(&entry);                                                              \
+	}
+#define vn_process_spawn(h, T, entry, arg)                                                         \
+	vn_process_spawn_entry(VN_HERE(h), sizeof(T), &(entry), (arg), sizeof *(arg))
+
+vn_process *vn_process_spawn_entry(
+	vn_hub *h, size_t item_size, const vn_entry *e, const void *arg, size_t size);
+vn_pair vn_process_ends(vn_process *p);
+void vn_entry_run(
+	const vn_entry *e); /* VN_ENTRY()'s: if this process is to be it, does not return */
+
+/*
  * Pools of threads, for calls that block. vn_pool() has n threads, which are started as they are needed, and accepts 256
  * calls more than it can run; who comes then waits.
  *

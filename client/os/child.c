@@ -25,6 +25,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -181,7 +182,9 @@ prepare(vn_child *c)
 static BARE void
 exec(const vn_child *c)
 {
-	if (!*c->argv[0])
+	if (c->program)
+		syscall(SYS_execve, c->program, c->argv, c->env);
+	else if (!*c->argv[0])
 		errno = ENOENT;
 	else if (strchr(c->argv[0], '/'))
 		syscall(SYS_execve, c->argv[0], c->argv, c->env);
@@ -248,6 +251,18 @@ child_start(vn_child *c, void *stack_top, int *pidfd)
 	pid = clone_child(c, stack_top, pidfd);
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, MASK_BYTES);
 	return pid;
+}
+
+/**
+ * vn_child_max_fds() - descriptors above this number are not looked for, where they must be looked for
+ */
+int
+vn_child_max_fds(void)
+{
+	struct rlimit limit = {.rlim_cur = 1024};
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	return limit.rlim_cur > 1u << 20 ? 1 << 20 : (int)limit.rlim_cur;
 }
 
 /**

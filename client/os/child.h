@@ -16,6 +16,7 @@
 
 typedef struct vn_child {
 	char *const *argv, *const *env;
+	const char *program;   /* NULL: argv[0] */
 	const char *path;      /* where argv[0] is looked up if it has no slash */
 	const char *directory; /* NULL: where we are */
 	int *fds;              /* what is 0, 1, 2, ... there; the child changes it */
@@ -26,6 +27,7 @@ typedef struct vn_child {
 	int answer; /* its own: where it writes why it did not come to exec */
 } vn_child;
 
+int vn_child_max_fds(void);
 /* The stack is the child's alone, 32 KiB at least; its pid, or a negative errno and there is no child. */
 int vn_child_start(vn_child *c, void *stack_top, int *pidfd);
 

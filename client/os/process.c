@@ -13,34 +13,16 @@
  * The record goes when the handle is closed, the end was taken, and nobody is inside of vn_process_stop(). A hub that
  * is freed kills what still runs and waits for it.
  */
-#include <fcntl.h>
+#include "client/os/process.h"
+
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "client/message/end.h"
-#include "client/os/child.h"
+#include "client/os/cable.h"
 #include "client/os/stream.h"
-
-#define DEFAULT_PATH "/bin:/usr/bin"
-#define FDS_MAX      1024
-
-struct vn_process {
-	vn_hub *hub;
-	pid_t pid;
-	int pidfd;
-	vn_watch end;
-	vn_stream *streams[3]; /* of the child's 0, 1, 2; NULL: none, or closed */
-	vn_pair done;
-	bool own_group, is_taken, is_closed;
-	uint32_t n_calls;
-	vn_owned owned;
-};
-
-extern char **environ;
 
 /* Its end */
 
@@ -56,12 +38,24 @@ exit_of(const siginfo_t *info)
 	};
 }
 
+/* Ends of which there are other owners outlive it. */
+static void
+process_unplug(vn_process *p)
+{
+	if (!p->cable)
+		return;
+	p->cable->process = NULL;
+	p->cable->wire.home = NULL;
+	p->cable = NULL;
+}
+
 static void
 process_free(vn_process *p)
 {
 	if (!p->is_closed || !p->is_taken || p->n_calls > 0)
 		return;
 	vn_hub_disown(&p->owned);
+	process_unplug(p);
 	free(p);
 }
 
@@ -87,6 +81,8 @@ process_take(vn_process *p)
 		vn_send(p->done.tx, &exit);
 	}
 	vn_tx_close(p->done.tx);
+	if (p->cable)
+		vn_cable_lost(p->cable);
 	process_free(p);
 }
 
@@ -112,10 +108,12 @@ process_signal(const vn_process *p, int signal)
 }
 
 static void
-streams_close(vn_process *p)
+ends_close(vn_process *p)
 {
 	for (int i = 0; i < 3; i++)
 		vn_os_close(p->streams[i]);
+	vn_tx_close(p->ends.tx);
+	vn_rx_close(p->ends.rx);
 }
 
 /* With the hub: its streams and the ends of its state are freed by that. */
@@ -136,195 +134,15 @@ process_disowned(vn_owned *o)
 	for (int i = 0; i < 3; i++)
 		if (p->streams[i])
 			p->streams[i]->home = NULL;
+	process_unplug(p);
 	free(p);
 }
 
 /* Starting */
 
-/* What is made for a start, and goes when it is over. */
-typedef struct start {
-	vn_child child;
-	char **env; /* NULL: ours as it is */
-	int *fds;
-	int ours[3]; /* our ends of pipes, -1 where there is none */
-	int theirs[3];
-	int nothing; /* /dev/null, -1 while it was not asked for */
-} start;
-
-static void
-fd_close(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
-
-static void
-start_deinit(start *s)
-{
-	for (int i = 0; i < 3; i++) {
-		fd_close(&s->ours[i]);
-		fd_close(&s->theirs[i]);
-	}
-	fd_close(&s->nothing);
-	free(s->env);
-	free(s->fds);
-}
-
-static size_t
-count(const char *const *strings)
-{
-	size_t n = 0;
-
-	while (strings && strings[n])
-		n++;
-	return n;
-}
-
-/* "NAME=" of both is the same. */
-static bool
-same_name(const char *a, const char *b)
-{
-	size_t n = strcspn(a, "=");
-
-	return strncmp(a, b, n) == 0 && b[n] == '=';
-}
-
-static bool
-is_replaced(const char *entry, const char *const *env)
-{
-	for (; env && *env; env++)
-		if (same_name(*env, entry))
-			return true;
-	return false;
-}
-
-static int
-start_environment(start *s, const vn_exec *how)
-{
-	size_t n_ours = how->env_alone ? 0 : count((const char *const *)environ),
-	       n_more = count(how->env), n = 0;
-
-	s->child.env = environ;
-	if (!how->env && !how->env_alone)
-		return 0;
-	s->env = calloc(n_ours + n_more + 1, sizeof *s->env);
-	if (!s->env)
-		return -ENOMEM;
-	for (size_t i = 0; i < n_ours; i++)
-		if (!is_replaced(environ[i], how->env))
-			s->env[n++] = environ[i];
-	for (size_t i = 0; i < n_more; i++)
-		s->env[n++] = (char *)(uintptr_t)how->env[i];
-	s->child.env = s->env;
-	return 0;
-}
-
-/* A pipe: our end does not block, theirs does. */
-static int
-start_pipe(start *s, int i)
-{
-	int fds[2], mine = i == 0;
-
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return -errno;
-	s->ours[i] = fds[mine];
-	s->theirs[i] = fds[!mine];
-	return fcntl(s->ours[i], F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
-}
-
-static int
-start_nothing(start *s)
-{
-	if (s->nothing < 0)
-		s->nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
-	return s->nothing < 0 ? -errno : s->nothing;
-}
-
-/* What is to be `i` there; `which` is what the program said. */
-static int
-start_standard(start *s, int i, int which)
-{
-	int rc;
-
-	switch (which) {
-	case VN_PIPED:
-		rc = start_pipe(s, i);
-		return rc < 0 ? rc : s->theirs[i];
-	case VN_PASSED:
-		return i;
-	case VN_NOTHING:
-		return start_nothing(s);
-	case VN_MERGED:
-		return i == 2 ? s->fds[1] : -EINVAL;
-	default:
-		return which > 0 ? which : -EINVAL;
-	}
-}
-
-static int
-start_fds(start *s, const vn_exec *how)
-{
-	const int which[] = {how->in, how->out, how->err};
-
-	if (how->n_fds > FDS_MAX)
-		return -EINVAL;
-	s->child.n_fds = 3 + (int)how->n_fds;
-	s->child.fds = s->fds = calloc(3 + how->n_fds, sizeof *s->fds);
-	if (!s->fds)
-		return -ENOMEM;
-	for (int i = 0; i < 3; i++) {
-		s->fds[i] = start_standard(s, i, which[i]);
-		if (s->fds[i] < 0)
-			return s->fds[i];
-	}
-	for (size_t i = 0; i < how->n_fds; i++) {
-		if (how->fds[i] < 0)
-			return -EBADF;
-		s->fds[3 + i] = how->fds[i];
-	}
-	return 0;
-}
-
-static int
-start_init(start *s, const char *const argv[], const vn_exec *how)
-{
-	struct rlimit limit = {.rlim_cur = 1024};
-	const char *path = getenv("PATH");
-	int rc;
-
-	*s = (start){.ours = {-1, -1, -1}, .theirs = {-1, -1, -1}, .nothing = -1};
-	if (!argv || !argv[0])
-		return -EINVAL;
-	getrlimit(RLIMIT_NOFILE, &limit);
-	s->child.argv = (char *const *)(uintptr_t)argv;
-	s->child.path = path ? path : DEFAULT_PATH;
-	s->child.directory = how->directory;
-	s->child.max_fds = limit.rlim_cur > 1u << 20 ? 1 << 20 : (int)limit.rlim_cur;
-	s->child.parent = getpid();
-	s->child.own_group = how->own_group;
-	rc = start_environment(s, how);
-	return rc < 0 ? rc : start_fds(s, how);
-}
-
-static int
-process_streams(vn_process *p, start *s)
-{
-	for (int i = 0; i < 3; i++) {
-		if (s->ours[i] < 0)
-			continue;
-		p->streams[i] = (vn_os_stream)(p->hub, s->ours[i], 0);
-		if (!p->streams[i])
-			return -errno;
-		p->streams[i]->home = &p->streams[i];
-		s->ours[i] = -1;
-	}
-	return 0;
-}
-
 /* Everything that can fail comes before the child, but for watching its end. */
 static int
-process_start(vn_process *p, start *s)
+process_start(vn_process *p, vn_child *child)
 {
 	void *stack = vn_stack_get(p->hub->stacks);
 	siginfo_t info;
@@ -332,7 +150,7 @@ process_start(vn_process *p, start *s)
 
 	if (!stack)
 		return -errno;
-	rc = vn_child_start(&s->child, stack, &p->pidfd);
+	rc = vn_child_start(child, stack, &p->pidfd);
 	vn_stack_put(p->hub->stacks, stack);
 	if (rc < 0)
 		return rc;
@@ -347,52 +165,45 @@ process_start(vn_process *p, start *s)
 	return rc;
 }
 
-static int
-process_make(vn_process *p, start *s)
+/**
+ * vn_process_begin() - start the child
+ * @p:     new: its streams and ends are made
+ * @child: prepared
+ *
+ * Return: 0, and the process is the hub's; or a negative errno.
+ */
+int
+vn_process_begin(vn_process *p, vn_child *child)
 {
-	int rc = process_streams(p, s);
+	int rc;
 
+	p->done = vn_state_new(p->hub, sizeof(vn_exit));
+	rc = p->done.rx ? process_start(p, child) : -errno;
 	if (rc < 0)
 		return rc;
-	p->done = vn_state_new(p->hub, sizeof(vn_exit));
-	return p->done.rx ? process_start(p, s) : -errno;
+	vn_hub_hold(p->hub);
+	vn_hub_own(p->hub, &p->owned, process_disowned);
+	return 0;
 }
 
 /**
- * vn_process_exec() - start a program
- * @h:    hub
- * @argv: its arguments, the last one NULL; argv[0] is the program
- * @how:  what it has of us, or NULL: only pipes, our environment and our directory
+ * vn_process_discard() - one that could not be started
+ * @p:     new
+ * @error: negative errno
  *
- * The hub's thread stands still until the program runs.
- *
- * Return: the process; NULL with errno: EINVAL, EBADF, EMFILE, ENFILE, EAGAIN, ENOMEM, E2BIG, ETXTBSY, or what
- * chdir(2) had.
+ * Return: NULL with errno.
  */
-vn_process *(vn_process_exec)(vn_hub *h, const char *const argv[], const vn_exec *how)
+vn_process *
+vn_process_discard(vn_process *p, int error)
 {
-	const vn_exec plain = {.in = VN_PIPED};
-	vn_process *p = calloc(1, sizeof *p);
-	start s;
-	int rc;
-
-	if (!p)
-		return NULL;
-	*p = (vn_process){.hub = h, .own_group = how && how->own_group};
-	rc = start_init(&s, argv, how ? how : &plain);
-	if (rc == 0)
-		rc = process_make(p, &s);
-	start_deinit(&s);
-	if (rc == 0) {
-		vn_hub_hold(h);
-		vn_hub_own(h, &p->owned, process_disowned);
-		return p;
-	}
-	streams_close(p);
+	if (p->cable)
+		vn_cable_lost(p->cable);
+	ends_close(p);
 	vn_tx_close(p->done.tx);
 	vn_rx_close(p->done.rx);
+	process_unplug(p);
 	free(p);
-	errno = -rc;
+	errno = -error;
 	return NULL;
 }
 
@@ -432,6 +243,18 @@ vn_stream *
 vn_process_stderr(vn_process *p)
 {
 	return p ? p->streams[2] : NULL;
+}
+
+/**
+ * vn_process_ends() - what a function in a process of its own is talked to with
+ * @p: process, or NULL
+ *
+ * Return: the ends, which are the process's; each is NULL if it was closed, or it is no such process.
+ */
+vn_pair
+vn_process_ends(vn_process *p)
+{
+	return p ? p->ends : (vn_pair){NULL, NULL};
 }
 
 /**
@@ -545,7 +368,7 @@ vn_process_stop(vn_process *p, vn_time grace)
  * vn_process_close() - no longer interested: one that still runs is killed
  * @p: process, or NULL
  *
- * Closes its streams and its state; who waits there gets -EPIPE.
+ * Closes its streams, its ends and its state; who waits there gets -EPIPE.
  *
  * Return: 0.
  */
@@ -556,7 +379,7 @@ vn_process_close(vn_process *p)
 		return 0;
 	p->is_closed = true;
 	process_signal(p, SIGKILL);
-	streams_close(p);
+	ends_close(p);
 	vn_rx_close(p->done.rx);
 	process_free(p);
 	return 0;
