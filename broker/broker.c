@@ -8,6 +8,7 @@
 #include "broker/broker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@
 #include "broker/history.h"
 #include "broker/leave.h"
 #include "broker/log.h"
+#include "broker/patience.h"
 #include "broker/quarantine.h"
 #include "broker/recorder.h"
 #include "broker/socket.h"
@@ -166,6 +168,9 @@ close_all(vn_broker *b)
 	vn_control_close(b);
 	b->quarantine = vn_quarantine_free(b->quarantine);
 	b->ledger = vn_ledger_free(b->ledger);
+	vn_patience_deinit(b);
+	if (b->reserve >= 0)
+		close(b->reserve);
 	b->recorder = vn_recorder_free(b->recorder);
 	b->history = vn_history_free(b->history);
 	b->events = vn_events_free(b->events);
@@ -192,6 +197,7 @@ vn_broker_run(const vn_config *config)
 	prctl(PR_SET_DUMPABLE, 0);
 	b->config = config;
 	b->signals.fd = -1;
+	b->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	b->started = vn_now(b->hub);
 	b->conn_class = vn_poller_class(b->hub->poller, vn_socket_on_event, b);
 	vn_broker_turn_init(b);

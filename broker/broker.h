@@ -19,6 +19,7 @@
 #include "broker/ledger.h"
 #include "client/hub/hub.h"
 #include "client/hub/log.h"
+#include "client/net/gate.h"
 #include "client/net/url.h"
 #include "shm/link.h"
 
@@ -60,7 +61,8 @@ typedef struct vn_config {
 	uint32_t window, depth, lane_memory;
 	vn_time stall_timeout, request_timeout; /* 0: off */
 	uint32_t retries, quarantine_bytes;
-	uint32_t max_conns; /* 0: from RLIMIT_NOFILE */
+	uint32_t max_conns;   /* 0: from RLIMIT_NOFILE */
+	vn_time idle_timeout; /* of endpoints that do not say; 0: none */
 	int log_level;
 } vn_config;
 
@@ -169,14 +171,24 @@ typedef struct vn_broker_endpoint {
 	int fd;
 	vn_endpoint endpoint;
 	vn_watch watch;
-	vn_timer pause;   /* no descriptor was free */
-	bool is_short;    /* none was, lately ... */
-	vn_time short_at; /* ... which was then */
+	uint32_t max;          /* connections; UINT32_MAX */
+	uint8_t asks;          /* VN_ASKS_...: what comes before a connection is one */
+	vn_gate *gate;         /* NULL: neither per_address nor rate */
+	vn_timer pause;        /* nobody can be accepted: no descriptor, no record, or max */
+	bool is_short;         /* so it was, lately ... */
+	vn_time short_at;      /* ... which was then */
+	vn_time blocked_since; /* 0: somebody was accepted last time */
 	vn_broker *broker;
 	uint16_t index;
 	uint32_t n_conns;
 	vn_listener_counters *count; /* of all endpoints of its name */
 } vn_broker_endpoint;
+
+enum {
+	VN_ASKS_WHO = 1,   /* gate.c looks at each client */
+	VN_ASKS_PROXY = 2, /* a PROXY header comes first */
+	VN_ASKS_TIME = 4,  /* clients have to be in time */
+};
 
 typedef enum vn_phase {
 	VN_PHASE_STARTING,
@@ -222,8 +234,10 @@ struct vn_broker {
 	struct vn_control *control;
 	struct vn_change *change;     /* change.h */
 	struct vn_recorder *recorder; /* recorder.h */
-	struct vn_events *events;
-	struct vn_history *history; /* event.h */
+	struct vn_events *events;     /* event.h */
+	struct vn_history *history;
+	struct vn_watcher *watcher; /* patience.h */
+	int reserve;                /* a descriptor, for when there is none */
 	vn_timer balance_timer;
 	vn_timer leave_timer; /* while somebody gives away what it has */
 	vn_counters *counters;

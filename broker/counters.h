@@ -37,6 +37,7 @@
 #include <sys/types.h>
 
 #include "broker/histogram.h"
+#include "client/net/gate.h"
 
 #define VN_COUNTERS_MAGIC   0x31524e434c494e56ull /* "VNILCNR1" */
 #define VN_COUNTERS_VERSION 1u
@@ -56,6 +57,9 @@ typedef enum vn_reset_reason {
 	VN_RESET_STOPPING,
 	VN_RESET_LINGER,
 	VN_RESET_QUARANTINED,
+	VN_RESET_ACCEPT, /* patience.c: these and the next two */
+	VN_RESET_IDLE,
+	VN_RESET_PROGRESS,
 	VN_N_RESET_REASONS
 } vn_reset_reason;
 
@@ -94,7 +98,9 @@ typedef enum vn_reset_reason {
 
 #define VN_LISTENER_FIELDS(COUNTER, LABELLED, GAUGE, HISTOGRAM)                                    \
 	COUNTER(n_accepted, "connections_accepted", "Connections accepted")                        \
-	COUNTER(n_refused, "accept_failures", "Times that no connection could be accepted")        \
+	LABELLED(n_refusals, VN_N_REFUSALS, "reason", vn_refusal_name, "connections_refused",      \
+		"Connections that were not let in, and why")                                       \
+	COUNTER(n_pauses, "accept_pauses", "Times that no connection could be accepted")           \
 	GAUGE(conns, "connections", "Connections that are open")                                   \
 	HISTOGRAM(wait, "wait_seconds", "Time of input from its arrival until it was taken")       \
 	HISTOGRAM(run, "run_seconds", "Time of input from being taken to its acknowledgement")     \

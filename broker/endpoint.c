@@ -14,86 +14,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "broker/accept.h"
 #include "broker/debt.h"
 #include "broker/event.h"
 #include "broker/report.h"
-#include "broker/socket.h"
-
-#define ACCEPT_BATCH    64
-#define PAUSE           (100 * VN_MS)
-#define RECOVERED_AFTER (10 * VN_SEC)
-
-static void endpoint_accept(vn_watch *w, uint32_t events);
-
-static void
-endpoint_resume(vn_timer *t)
-{
-	vn_broker_endpoint *e =
-		(vn_broker_endpoint *)(void *)((char *)t - offsetof(vn_broker_endpoint, pause));
-
-	if (vn_watch_add(e->broker->hub->poller, &e->watch, e->fd, EPOLLIN, endpoint_accept) < 0)
-		vn_wheel_arm(e->broker->hub->wheel, t, e->broker->hub->now + PAUSE);
-}
-
-/* No descriptor or no memory: not a spin, a pause. */
-static void
-endpoint_pause(vn_broker_endpoint *e, int rc)
-{
-	vn_broker *b = e->broker;
-
-	vn_count(&e->count->n_refused, 1);
-	e->short_at = b->hub->now;
-	if (!e->is_short)
-		vn_event(b, VN_EVENT_LISTENER_PAUSED, (vn_about){.endpoint = e},
-			"%s: cannot accept (%s) with %u connections open; tried again every 100 "
-			"ms, raise the descriptor limit (ulimit -n) if this stays",
-			e->url, vn_strerror(rc), b->ledger->n_used);
-	e->is_short = true;
-	vn_watch_remove(b->hub->poller, &e->watch);
-	vn_wheel_arm(b->hub->wheel, &e->pause, b->hub->now + PAUSE);
-}
-
-/* One connection that goes makes room for one: that is no end of the shortage yet. */
-static void
-endpoint_recover(vn_broker_endpoint *e)
-{
-	if (e->broker->hub->now - e->short_at < RECOVERED_AFTER)
-		return;
-	e->is_short = false;
-	vn_event(e->broker, VN_EVENT_LISTENER_RESUMED, (vn_about){.endpoint = e},
-		"%s: accepts all again", e->url);
-}
-
-static int
-accept_one(vn_broker_endpoint *e)
-{
-	struct sockaddr_storage sa = {0};
-	socklen_t len = sizeof sa;
-	const vn_sys *sys = e->broker->hub->sys;
-	int fd = sys->accept(sys, e->fd, (struct sockaddr *)(void *)&sa, &len);
-
-	return fd < 0 ? fd : vn_socket_open(e->broker, e, fd, &sa);
-}
-
-static void
-endpoint_accept(vn_watch *w, uint32_t events)
-{
-	vn_broker_endpoint *e =
-		(vn_broker_endpoint *)(void *)((char *)w - offsetof(vn_broker_endpoint, watch));
-	int rc = 0;
-
-	(void)events;
-	for (int i = 0; i < ACCEPT_BATCH && rc != -EAGAIN; i++) {
-		rc = accept_one(e);
-		if (rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -ENOBUFS ||
-			rc == -ENOSPC) {
-			endpoint_pause(e, rc);
-			return;
-		}
-		if (e->is_short)
-			endpoint_recover(e);
-	}
-}
 
 static vn_broker_endpoint *
 endpoint_new(vn_broker *b, const char *url, const char *name)
@@ -110,7 +34,7 @@ endpoint_new(vn_broker *b, const char *url, const char *name)
 	e->watch.fd = -1;
 	e->asked = strdup(url);
 	e->name = name ? strdup(name) : NULL;
-	e->pause.fire = endpoint_resume;
+	vn_accept_init(e);
 	e->index = (uint16_t)b->n_endpoints;
 	return e;
 }
@@ -140,7 +64,9 @@ endpoint_open(vn_broker_endpoint *e)
 		vn_log(b->hub, LOG_ERR, "%s: cannot listen: %s", e->asked, why);
 		return rc;
 	}
-	rc = vn_watch_add(b->hub->poller, &e->watch, e->fd, EPOLLIN, endpoint_accept);
+	rc = vn_accept_options(e);
+	if (rc == 0)
+		rc = vn_accept_begin(e);
 	if (rc < 0) {
 		close(e->fd);
 		e->fd = -1;
@@ -156,8 +82,7 @@ endpoint_shut(vn_broker_endpoint *e)
 {
 	if (e->fd < 0)
 		return;
-	vn_wheel_disarm(e->broker->hub->wheel, &e->pause);
-	vn_watch_remove(e->broker->hub->poller, &e->watch);
+	vn_accept_end(e);
 	close(e->fd);
 	e->fd = -1;
 	vn_endpoint_unlink(&e->endpoint);
@@ -213,7 +138,7 @@ open_fixed(vn_broker *b, const vn_listen_option *option)
 		return vn_endpoint_exit_code(rc);
 	}
 	/* Nobody accepts before a worker is there to say how. */
-	vn_watch_remove(b->hub->poller, &e->watch);
+	vn_accept_end(e);
 	e->fixed = true;
 	endpoint_add(b, e);
 	return 0;
@@ -337,7 +262,7 @@ vn_endpoint_ask(vn_broker *b, vn_worker *w, uint16_t number, const char *url, bo
 		e->resumable = resumable;
 	w->listener_of[e->index] = number;
 	if (e->watch.fd < 0 && b->phase < VN_PHASE_DRAINING && !vn_timer_armed(&e->pause))
-		vn_watch_add(b->hub->poller, &e->watch, e->fd, EPOLLIN, endpoint_accept);
+		vn_accept_begin(e);
 }
 
 static bool

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 
+#include "broker/accept.h"
 #include "broker/debt.h"
 #include "broker/dispatch.h"
 #include "broker/keep.h"
@@ -303,8 +304,11 @@ vn_socket_input(vn_broker *b, vn_record *r)
 {
 	vn_worker *w;
 
-	if (r->flags & VN_R_CLOSED) {
-		vn_input_discard(b, r);
+	if (r->flags & (VN_R_CLOSED | VN_R_HEADER)) {
+		if (r->flags & VN_R_CLOSED)
+			vn_input_discard(b, r);
+		else
+			vn_accept_header(b, r);
 		return;
 	}
 	if (r->flags & VN_R_RELEASED) /* FINAL comes first */

@@ -67,6 +67,8 @@ enum { /* vn_record.flags */
 	VN_R_STAGED = 1 << 28,     /* `staged` is there: state that is not committed yet */
 };
 
+#define VN_R_HEADER (1u << 31) /* its PROXY header has not come: nobody knows of it */
+
 enum { /* vn_record.debts: what its worker has to be told, in this order */
 	VN_D_OPEN = 1 << 0,
 	VN_D_DATA = 1 << 1,

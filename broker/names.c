@@ -29,6 +29,9 @@ static const char *const reset_names[VN_N_RESET_REASONS] = {
 	[VN_RESET_STOPPING] = "stopping",
 	[VN_RESET_LINGER] = "linger",
 	[VN_RESET_QUARANTINED] = "quarantined",
+	[VN_RESET_ACCEPT] = "accept_timeout",
+	[VN_RESET_IDLE] = "idle_timeout",
+	[VN_RESET_PROGRESS] = "progress_timeout",
 };
 
 /* What a connection is depends on its flags; the first of these that it has tells most. */
@@ -38,6 +41,7 @@ static const struct {
 } conn_names[] = {
 	{VN_R_RESET | VN_R_ZOMBIE, "reset"},
 	{VN_R_DOOMED, "doomed"},
+	{VN_R_HEADER, "header"},
 	{VN_R_CLOSING | VN_R_CLOSED | VN_R_FIN, "closing"},
 	{VN_R_WAITING | VN_R_STARVED, "waiting"},
 	{VN_R_ATTACHED, "attached"},
@@ -77,7 +81,8 @@ vn_reset_reason_name(vn_reset_reason reason)
 /**
  * vn_conn_state_name() - what becomes of a connection
  *
- * Return: reset (the client did it), doomed (we shall, when its committed output has left), closing, waiting
+ * Return: reset (the client did it), doomed (we shall, when its committed output has left), header (its PROXY header
+ * has not come), closing, waiting
  * (for a worker below depth), attached (a worker has it), or rest (nobody does, and nobody has to).
  */
 const char *

@@ -341,6 +341,9 @@ static const option_spec specs[] = {
 	{0, "max-conns", "N|auto", "auto", "a number from 1 to 16777216, or auto",
 		"connections at a time; auto is what the descriptor limit allows",
 		set_count_or_auto, AT(max_conns), RANGE(1, 1 << 24)},
+	{0, "idle-timeout", "TIME", "0s", A_TIME,
+		"connections that are silent for so long are closed; 0s is never; ?idle wins",
+		set_time, AT(idle_timeout), RANGE(0, DAY)},
 	{0, "log-level", "LEVEL", "info", "error, warning, notice, info or debug",
 		"what the broker says on standard error", set_level, AT(log_level), RANGE(0, 0)},
 };

@@ -54,9 +54,11 @@ static const vn_columns info_columns = COLUMNS("name", "version", "pid", "phase"
 	"deaths_total", "violations_total", "stale_messages_total", "output_lines_dropped_total",
 	"ledger_memory_bytes", "spilled_bytes", "resets_total.by_handler",
 	"resets_total.worker_died", "resets_total.queue_timeout", "resets_total.no_blocks",
-	"resets_total.stopping", "resets_total.linger", "resets_total.quarantined");
+	"resets_total.stopping", "resets_total.linger", "resets_total.quarantined",
+	"resets_total.accept_timeout", "resets_total.idle_timeout",
+	"resets_total.progress_timeout");
 
-_Static_assert(VN_N_RESET_REASONS == 7, "each reason of a reset has a column");
+_Static_assert(VN_N_RESET_REASONS == 10, "each reason of a reset has a column");
 
 static uint64_t
 ledger_memory(const vn_ledger *l)
@@ -182,8 +184,13 @@ workers_next(vn_query *q, vn_row *row)
 
 /* listeners */
 
-static const vn_columns listener_columns = COLUMNS(
-	"name", "url", "resumable", "state", "conns", "accepted_total", "refused_total", "workers");
+static const vn_columns listener_columns =
+	COLUMNS("name", "url", "resumable", "state", "conns", "accepted_total", "refused_total",
+		"workers", "max", "refusals_total.denied", "refusals_total.per_address",
+		"refusals_total.rate", "refusals_total.header", "refusals_total.header_late",
+		"refusals_total.max", "refusals_total.no_descriptor", "refusals_total.max_conns");
+
+_Static_assert(VN_N_REFUSALS == 8, "each reason of a refusal has a column");
 
 static uint32_t
 count_askers(const vn_broker *b, const vn_broker_endpoint *e)
@@ -198,17 +205,42 @@ count_askers(const vn_broker *b, const vn_broker_endpoint *e)
 	return n;
 }
 
+static uint64_t
+count_refused(const vn_broker_endpoint *e)
+{
+	uint64_t n = 0;
+
+	for (int i = 0; i < VN_N_REFUSALS; i++)
+		n += e->count->n_refusals[i];
+	return n;
+}
+
+/* paused: others wait, because no more connections are possible now. */
+static const char *
+listener_state(const vn_broker_endpoint *e)
+{
+	if (e->fd < 0)
+		return "closed";
+	return vn_timer_armed(&e->pause) ? "paused" : "open";
+}
+
 static void
 listener_row(const vn_broker *b, const vn_broker_endpoint *e, vn_row *row)
 {
 	vn_row_text(row, "%s", vn_endpoint_label(e));
 	vn_row_text(row, "%s", e->url);
 	vn_row_flag(row, e->resumable);
-	vn_row_text(row, "%s", e->fd < 0 ? "closed" : "open");
+	vn_row_text(row, "%s", listener_state(e));
 	vn_row_number(row, e->n_conns);
 	vn_row_number(row, e->count->n_accepted);
-	vn_row_number(row, e->count->n_refused);
+	vn_row_number(row, count_refused(e));
 	vn_row_number(row, count_askers(b, e));
+	if (e->max == UINT32_MAX)
+		vn_row_none(row);
+	else
+		vn_row_number(row, e->max);
+	for (int i = 0; i < VN_N_REFUSALS; i++)
+		vn_row_number(row, e->count->n_refusals[i]);
 }
 
 static vn_query_step

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define VN_ROW_MAX   32   /* columns */
+#define VN_ROW_MAX   64   /* columns */
 #define VN_ROW_BYTES 2048 /* of text in a row */
 
 typedef struct vn_value {

@@ -20,6 +20,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "broker/accept.h"
 #include "broker/debt.h"
 #include "broker/dispatch.h"
 #include "broker/event.h"
@@ -67,6 +68,17 @@ vn_socket_gone(vn_broker *b, vn_record *r)
 	record_free(b, r);
 }
 
+/* Its endpoint has room for another one. */
+static void
+socket_leave(vn_broker_endpoint *e, const vn_record *r)
+{
+	e->n_conns--;
+	if (e->gate && !(r->flags & VN_R_HEADER))
+		vn_gate_leave(e->gate, &r->peer);
+	if (vn_timer_armed(&e->pause))
+		vn_accept_room(e);
+}
+
 /**
  * vn_socket_end() - close the descriptor; the record goes with it unless a worker still has blocks of it
  */
@@ -85,7 +97,7 @@ vn_socket_end(vn_broker *b, vn_record *r)
 	r->flags &= ~(uint32_t)(VN_R_READABLE | VN_R_WRITABLE);
 	vn_count(&b->count->n_closed, 1);
 	b->n_open--;
-	b->endpoints[r->endpoint]->n_conns--;
+	socket_leave(b->endpoints[r->endpoint], r);
 	if (!(r->flags & VN_R_ATTACHED))
 		record_free(b, r);
 	if (b->phase >= VN_PHASE_DRAINING)
@@ -137,6 +149,16 @@ vn_socket_reset(vn_broker *b, vn_record *r, vn_reset_reason reason)
 	if (r->flags & VN_R_ATTACHED)
 		vn_debt_add(b, vn_record_worker(b, r), r,
 			r->flags & (VN_R_CLOSED | VN_R_RELEASED) ? VN_D_FINAL : VN_D_RESET);
+	r->flags |= VN_R_RESET;
+	socket_end_by_reset(b, r);
+}
+
+/**
+ * vn_socket_refuse() - end one that no worker has heard of; the caller has counted it
+ */
+void
+vn_socket_refuse(vn_broker *b, vn_record *r)
+{
 	r->flags |= VN_R_RESET;
 	socket_end_by_reset(b, r);
 }
@@ -218,6 +240,16 @@ vn_socket_close(vn_broker *b, vn_record *r)
 		socket_finish(b, r);
 	else
 		vn_socket_want_output(b, r);
+}
+
+/**
+ * vn_socket_expire() - close one that nobody has, because it has rested for too long
+ */
+void
+vn_socket_expire(vn_broker *b, vn_record *r, vn_reset_reason reason)
+{
+	reset_count(b, r, reason);
+	vn_socket_close(b, r);
 }
 
 /**
@@ -482,7 +514,9 @@ vn_socket_open(vn_broker *b, vn_broker_endpoint *e, int fd, const struct sockadd
 	vn_count(&e->count->n_accepted, 1);
 	b->n_open++;
 	e->n_conns++;
-	if (!e->resumable)
+	if (e->asks & VN_ASKS_PROXY)
+		r->flags |= VN_R_HEADER;
+	else if (!e->resumable)
 		vn_socket_input(b, r);
 	return 0;
 }

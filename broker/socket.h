@@ -20,6 +20,8 @@ void vn_socket_output(vn_broker *b, vn_record *r);
 void vn_socket_shut(vn_broker *b, vn_record *r);
 void vn_socket_close(vn_broker *b, vn_record *r);
 void vn_socket_reset(vn_broker *b, vn_record *r, vn_reset_reason reason);
+void vn_socket_refuse(vn_broker *b, vn_record *r);
+void vn_socket_expire(vn_broker *b, vn_record *r, vn_reset_reason reason);
 void vn_socket_doom(vn_broker *b, vn_record *r, vn_reset_reason reason);
 void vn_socket_flush(vn_broker *b, vn_record *r);
 void vn_socket_end(vn_broker *b, vn_record *r);

@@ -19,6 +19,7 @@
 #include "broker/intake.h"
 #include "broker/keep.h"
 #include "broker/liveness.h"
+#include "broker/patience.h"
 #include "broker/sample.h"
 #include "broker/socket.h"
 #include "broker/worker.h"
@@ -127,6 +128,7 @@ sweep_fire(vn_timer *t)
 
 	vn_dispatch_sweep(b);
 	vn_socket_linger_sweep(b);
+	vn_patience_sweep(b, SWEEP_EVERY);
 	vn_liveness_sweep(b);
 	vn_keep_trim(b->ledger);
 	vn_broker_sample(b);

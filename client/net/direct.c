@@ -10,9 +10,13 @@
  * EAGAIN has not taken back; on TCP a short receive says that the socket is empty, unless the peer has
  * finished or something urgent happened, because then there may be no further edge.
  *
+ * The files of this backend: this one, direct_listen.c (who comes in), direct_patience.c (who takes too long).
+ *
  * Closing lingers: after our FIN, input is thrown away until the peer has finished or LINGER has passed, since
  * closing with unread input would send a reset, which can destroy the tail of what we sent.
  */
+#include "client/net/direct.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -20,49 +24,23 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "client/hub/log.h"
-#include "client/message/signals.h"
-#include "client/net/net.h"
+#include "client/net/direct.h"
 #include "client/net/udp.h"
 
-#define AREA_BYTES   (256u << 20) /* reserved, touched as it is used */
-#define TABLE_BYTES  (AREA_BYTES / VN_GRANULE * sizeof(vn_chain_link))
-#define LINGER       (10 * VN_SEC)
-#define PAUSE        (100 * VN_MS) /* after accept() found no descriptor */
-#define ACCEPT_BATCH 64
-#define SEND_BLOCKS  32
-#define CONN_EVENTS  (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET)
-#define LAST_EVENTS  (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)
+#define AREA_BYTES  (256u << 20) /* reserved, touched as it is used */
+#define TABLE_BYTES (AREA_BYTES / VN_GRANULE * sizeof(vn_chain_link))
+#define LINGER      (10 * VN_SEC)
+#define SEND_BLOCKS 32
+#define CONN_EVENTS (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET)
+#define LAST_EVENTS (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)
 
-typedef struct direct_slot {
-	vn_conn *conn;
-	uint32_t gen;
-	uint32_t next_free;
-} direct_slot;
-
-typedef struct direct {
-	vn_net *net;
-	vn_segment area;
-	int class;
-	vn_hook hook;
-	direct_slot *slots;
-	uint32_t n_slots, free_slot;
-	vn_conn *dirty; /* something to do at the end of this turn */
-	vn_conn *lingering, **lingering_last;
-	vn_timer linger_timer;
-	vn_signal_tap term; /* while somebody is in vn_stop_on_term() */
-} direct;
-
-static direct *
-direct_of(const vn_net *net)
+/**
+ * vn_direct_mark() - there is something to do for it at the end of the turn
+ */
+void
+vn_direct_mark(vn_conn *c)
 {
-	return net->backend;
-}
-
-static void
-direct_mark(vn_conn *c)
-{
-	direct *d = direct_of(c->net);
+	vn_direct *d = vn_direct_of(c->net);
 
 	if (c->flags & VN_CONN_DIRTY)
 		return;
@@ -74,16 +52,16 @@ direct_mark(vn_conn *c)
 /* Slots: index and generation to connection. */
 
 static int
-slot_get(direct *d, vn_conn *c)
+slot_get(vn_direct *d, vn_conn *c)
 {
 	if (d->free_slot == UINT32_MAX) {
 		uint32_t n = d->n_slots ? d->n_slots * 2 : 64;
-		direct_slot *slots = realloc(d->slots, n * sizeof *slots);
+		vn_direct_slot *slots = realloc(d->slots, n * sizeof *slots);
 
 		if (!slots)
 			return -ENOMEM;
 		for (uint32_t i = d->n_slots; i < n; i++)
-			slots[i] = (direct_slot){NULL, 0, i + 1 < n ? i + 1 : UINT32_MAX};
+			slots[i] = (vn_direct_slot){NULL, 0, i + 1 < n ? i + 1 : UINT32_MAX};
 		d->free_slot = d->n_slots;
 		d->slots = slots;
 		d->n_slots = n;
@@ -96,7 +74,7 @@ slot_get(direct *d, vn_conn *c)
 }
 
 static void
-slot_put(direct *d, vn_conn *c)
+slot_put(vn_direct *d, vn_conn *c)
 {
 	d->slots[c->index].conn = NULL;
 	d->slots[c->index].next_free = d->free_slot;
@@ -106,7 +84,7 @@ slot_put(direct *d, vn_conn *c)
 /* The end of a connection. */
 
 static void
-linger_unlink(direct *d, vn_conn *c)
+linger_unlink(vn_direct *d, vn_conn *c)
 {
 	if (!c->linger_link)
 		return;
@@ -121,7 +99,7 @@ linger_unlink(direct *d, vn_conn *c)
 static void
 conn_shut(vn_conn *c)
 {
-	direct *d = direct_of(c->net);
+	vn_direct *d = vn_direct_of(c->net);
 
 	linger_unlink(d, c);
 	c->flags &= ~(uint32_t)(VN_CONN_READABLE | VN_CONN_WRITABLE | VN_CONN_LINGER);
@@ -131,11 +109,12 @@ conn_shut(vn_conn *c)
 	close(c->fd);
 	c->fd = -1;
 	slot_put(d, c);
+	vn_direct_leave(c);
 }
 
 /* Gives everything back. A dirty one stays in that list until the end of the turn, which frees it. */
-static void
-conn_finish(vn_conn *c)
+void
+vn_direct_finish(vn_conn *c)
 {
 	conn_shut(c);
 	vn_chain_free(&c->in, c->net->in_table, c->net->out_blocks, UINT64_MAX);
@@ -147,8 +126,8 @@ conn_finish(vn_conn *c)
 }
 
 /* Resets it; a handler keeps what it has been shown until it closes its handle. */
-static void
-direct_abort(vn_conn *c)
+void
+vn_direct_abort(vn_conn *c)
 {
 	struct linger linger = {.l_onoff = 1};
 
@@ -158,11 +137,11 @@ direct_abort(vn_conn *c)
 }
 
 /* The peer reset it, or the socket failed: the handler learns it; without one it is gone. */
-static void
-conn_broken(vn_conn *c)
+void
+vn_direct_broken(vn_conn *c)
 {
 	if (!(c->flags & VN_CONN_OPEN)) {
-		conn_finish(c);
+		vn_direct_finish(c);
 		return;
 	}
 	conn_shut(c);
@@ -172,10 +151,10 @@ conn_broken(vn_conn *c)
 static void
 linger_fire(vn_timer *t)
 {
-	direct *d = (direct *)(void *)((char *)t - offsetof(direct, linger_timer));
+	vn_direct *d = (vn_direct *)(void *)((char *)t - offsetof(vn_direct, linger_timer));
 
 	while (d->lingering && d->lingering->linger_until <= d->net->hub->now)
-		conn_finish(d->lingering);
+		vn_direct_finish(d->lingering);
 	if (d->lingering)
 		vn_wheel_arm(d->net->hub->wheel, t, d->lingering->linger_until);
 }
@@ -184,10 +163,10 @@ linger_fire(vn_timer *t)
 static void
 linger_begin(vn_conn *c)
 {
-	direct *d = direct_of(c->net);
+	vn_direct *d = vn_direct_of(c->net);
 
 	if (c->flags & VN_CONN_ENDED) {
-		conn_finish(c);
+		vn_direct_finish(c);
 		return;
 	}
 	c->flags |= VN_CONN_LINGER;
@@ -199,7 +178,7 @@ linger_begin(vn_conn *c)
 	if (!vn_timer_armed(&d->linger_timer))
 		vn_wheel_arm(c->net->hub->wheel, &d->linger_timer, c->linger_until);
 	shutdown(c->fd, SHUT_WR);
-	direct_mark(c);
+	vn_direct_mark(c);
 }
 
 /* Input. */
@@ -239,11 +218,11 @@ input_ended(vn_conn *c)
 {
 	c->flags &= ~(uint32_t)VN_CONN_READABLE;
 	if (c->flags & VN_CONN_LINGER) {
-		conn_finish(c);
+		vn_direct_finish(c);
 		return;
 	}
 	if (!(c->flags & VN_CONN_OPEN) && c->queued == c->sent) {
-		conn_finish(c);
+		vn_direct_finish(c);
 		return;
 	}
 	vn_conn_on_end(c);
@@ -275,15 +254,18 @@ input_discard(vn_conn *c)
 }
 
 /* One receive. */
-static void
-direct_input(vn_conn *c, bool last_edge)
+void
+vn_direct_input(vn_conn *c, bool last_edge)
 {
 	vn_net *net = c->net;
 	uint32_t block, offset, room;
 	ssize_t n;
 
-	if (c->flags & VN_CONN_CLOSED) {
-		input_discard(c);
+	if (c->flags & (VN_CONN_CLOSED | VN_CONN_HEADER)) {
+		if (c->flags & VN_CONN_CLOSED)
+			input_discard(c);
+		else
+			vn_direct_header(c, last_edge);
 		return;
 	}
 	room = input_room(c, &block, &offset);
@@ -308,7 +290,7 @@ direct_input(vn_conn *c, bool last_edge)
 	else if (n == 0)
 		input_ended(c);
 	else
-		conn_broken(c);
+		vn_direct_broken(c);
 }
 
 /* Output. */
@@ -342,7 +324,7 @@ direct_output(vn_conn *c)
 		ssize_t n = output_send(c, &wanted);
 
 		if (n < 0 && n != -EAGAIN) {
-			conn_broken(c);
+			vn_direct_broken(c);
 			return false;
 		}
 		if (n < (ssize_t)wanted)
@@ -373,7 +355,7 @@ direct_serve(vn_conn *c)
 	c->flags &= ~(uint32_t)VN_CONN_DIRTY;
 	if (c->fd < 0) {
 		if (!(c->flags & VN_CONN_OPEN))
-			conn_finish(c);
+			vn_direct_finish(c);
 		return;
 	}
 	if (!direct_output(c))
@@ -386,15 +368,15 @@ direct_serve(vn_conn *c)
 		bool full = c->flags & VN_CONN_FULL;
 
 		if (!full)
-			direct_mark(c);
-		direct_input(c, true);
+			vn_direct_mark(c);
+		vn_direct_input(c, true);
 	}
 }
 
 static bool
 direct_turn(vn_hook *k)
 {
-	direct *d = (direct *)(void *)((char *)k - offsetof(direct, hook));
+	vn_direct *d = (vn_direct *)(void *)((char *)k - offsetof(vn_direct, hook));
 	vn_conn *c = d->dirty;
 
 	if (d->net->graves && !d->net->hub->ready_first)
@@ -412,13 +394,13 @@ direct_turn(vn_hook *k)
 static bool
 direct_arm(vn_hook *k)
 {
-	return !((direct *)(void *)((char *)k - offsetof(direct, hook)))->dirty;
+	return !((vn_direct *)(void *)((char *)k - offsetof(vn_direct, hook)))->dirty;
 }
 
 static void
 direct_event(void *arg, uint32_t index, uint32_t gen, uint32_t events)
 {
-	direct *d = arg;
+	vn_direct *d = arg;
 	vn_conn *c = index < d->n_slots && (d->slots[index].gen & 0xffffff) == gen
 			     ? d->slots[index].conn
 			     : NULL;
@@ -428,27 +410,27 @@ direct_event(void *arg, uint32_t index, uint32_t gen, uint32_t events)
 	if (events & EPOLLOUT) {
 		c->flags |= VN_CONN_WRITABLE;
 		if (c->sent < c->queued)
-			direct_mark(c);
+			vn_direct_mark(c);
 	}
 	if (c->flags & VN_CONN_ENDED) {
 		if (events & EPOLLERR)
-			conn_broken(c);
+			vn_direct_broken(c);
 		return;
 	}
 	if (!(events & (EPOLLIN | LAST_EVENTS)))
 		return;
 	c->flags |= VN_CONN_READABLE;
-	direct_input(c, events & LAST_EVENTS);
+	vn_direct_input(c, events & LAST_EVENTS);
 	c = d->slots[index].conn;
 	if (c && (c->flags & VN_CONN_READABLE))
-		direct_mark(c);
+		vn_direct_mark(c);
 }
 
-/* Listening. */
-
-/* A slot, and the poller's eye on it. */
-static int
-conn_watch(direct *d, vn_conn *c)
+/**
+ * vn_direct_watch() - a slot for a connection, and the poller's eye on its socket
+ */
+int
+vn_direct_watch(vn_direct *d, vn_conn *c)
 {
 	int rc = slot_get(d, c);
 
@@ -460,146 +442,37 @@ conn_watch(direct *d, vn_conn *c)
 	return rc;
 }
 
-static int
-accept_one(direct *d, vn_listener *l)
-{
-	struct sockaddr_storage sa = {0};
-	socklen_t len = sizeof sa;
-	const vn_sys *sys = l->net->hub->sys;
-	vn_desc_peer peer;
-	vn_conn *c;
-	int fd = sys->accept(sys, l->fd, (struct sockaddr *)(void *)&sa, &len), rc;
-
-	if (fd < 0)
-		return fd;
-	vn_endpoint_peer(fd, &sa, &peer);
-	c = vn_conn_new(l->net, l, &peer);
-	if (!c) {
-		close(fd);
-		return -ENOMEM;
-	}
-	c->fd = fd;
-	c->in_class = 1;
-	c->flags |= VN_CONN_WRITABLE;
-	rc = conn_watch(d, c);
-	if (rc < 0) {
-		close(fd);
-		vn_conn_free(c);
-		return rc;
-	}
-	if (!(l->flags & VN_RESUMABLE))
-		vn_listener_give(l, c);
-	return 0;
-}
-
-static void direct_accept(vn_watch *w, uint32_t events);
-
-static void
-accept_resume(vn_timer *t)
-{
-	vn_listener *l = (vn_listener *)(void *)((char *)t - offsetof(vn_listener, pause));
-
-	if (vn_watch_add(l->net->hub->poller, &l->watch, l->fd, EPOLLIN, direct_accept) < 0)
-		vn_wheel_arm(l->net->hub->wheel, t, l->net->hub->now + PAUSE);
-}
-
-/* No descriptor, no memory: not a spin, a pause. */
-static void
-accept_pause(vn_listener *l, int rc)
-{
-	vn_log(l->net->hub, LOG_WARNING,
-		"%s: cannot accept a connection (%s); trying again in 100 ms, "
-		"raise the descriptor limit (ulimit -n) if this stays",
-		l->url, vn_strerror(rc));
-	vn_watch_remove(l->net->hub->poller, &l->watch);
-	vn_wheel_arm(l->net->hub->wheel, &l->pause, l->net->hub->now + PAUSE);
-}
-
-static void
-direct_accept(vn_watch *w, uint32_t events)
-{
-	vn_listener *l = (vn_listener *)(void *)((char *)w - offsetof(vn_listener, watch));
-	int rc = 0;
-
-	(void)events;
-	for (int i = 0; i < ACCEPT_BATCH && rc != -EAGAIN; i++) {
-		rc = accept_one(direct_of(l->net), l);
-		if (rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -ENOBUFS ||
-			rc == -ENOSPC) {
-			accept_pause(l, rc);
-			return;
-		}
-	}
-}
-
-static int
-direct_listen(vn_net *net, vn_listener *l, const char *url)
-{
-	char why[256];
-	int rc = vn_endpoint_parse(&l->endpoint, url, why);
-
-	if (rc == 0)
-		rc = l->fd = vn_endpoint_listen(&l->endpoint, why);
-	if (rc < 0) {
-		vn_log(net->hub, LOG_ERR, "%s: cannot listen: %s", url ? url : "(null)", why);
-		return rc;
-	}
-	l->pause.fire = accept_resume;
-	rc = vn_watch_add(net->hub->poller, &l->watch, l->fd, EPOLLIN, direct_accept);
-	if (rc < 0) {
-		close(l->fd);
-		return rc;
-	}
-	vn_endpoint_name(l->fd, l->url);
-	vn_hub_hold(net->hub);
-	return 0;
-}
-
-static void
-listener_shut(vn_net *net, vn_listener *l)
-{
-	if (l->fd < 0)
-		return;
-	vn_wheel_disarm(net->hub->wheel, &l->pause);
-	vn_watch_remove(net->hub->poller, &l->watch);
-	vn_endpoint_unlink(
-		&l->endpoint); /* before the close: afterwards the path may be another's */
-	close(l->fd);
-	l->fd = -1;
-	vn_hub_unhold(net->hub);
-}
-
-static void
-direct_close(vn_conn *c)
+void
+vn_direct_close(vn_conn *c)
 {
 	c->flags |= VN_CONN_CLOSED;
 	c->listener = NULL;
 	vn_chain_free(&c->in, c->net->in_table, c->net->out_blocks, UINT64_MAX);
 	c->in_at = VN_NO_BLOCK;
 	if (c->fd < 0)
-		conn_finish(c);
+		vn_direct_finish(c);
 	else
-		direct_mark(c);
+		vn_direct_mark(c);
 }
 
 /* Connections that were never given to anybody go with their listener. */
 static void
-close_unborn(direct *d, const vn_listener *l)
+close_unborn(vn_direct *d, const vn_listener *l)
 {
 	for (uint32_t i = 0; i < d->n_slots; i++) {
 		vn_conn *c = d->slots[i].conn;
 
 		if (c && (!l || c->listener == l) && !(c->flags & (VN_CONN_OPEN | VN_CONN_CLOSED)))
-			direct_close(c);
+			vn_direct_close(c);
 	}
 }
 
 static void
 direct_unlisten(vn_net *net, vn_listener *l)
 {
-	direct *d = direct_of(net);
+	vn_direct *d = vn_direct_of(net);
 
-	listener_shut(net, l);
+	vn_direct_listener_shut(net, l);
 	close_unborn(d, l);
 	for (uint32_t i = 0; i < d->n_slots; i++)
 		if (d->slots[i].conn && d->slots[i].conn->listener == l)
@@ -615,7 +488,7 @@ direct_ack(vn_conn *c, bool commit)
 	vn_chain_free(&c->in, c->net->in_table, c->net->out_blocks, c->acked);
 	vn_net_on_room(c->net);
 	if (c->flags & VN_CONN_READABLE)
-		direct_mark(c);
+		vn_direct_mark(c);
 }
 
 /* Nobody comes after this process. */
@@ -638,23 +511,23 @@ direct_send(vn_conn *c, uint32_t block, uint32_t offset, uint32_t len)
 	(void)block;
 	(void)offset;
 	(void)len;
-	direct_mark(c);
+	vn_direct_mark(c);
 }
 
 static void
 direct_need(vn_conn *c)
 {
-	direct_mark(c);
+	vn_direct_mark(c);
 }
 
 static void
 direct_drain(vn_net *net)
 {
-	direct *d = direct_of(net);
+	vn_direct *d = vn_direct_of(net);
 
 	net->nobody_else = true;
 	for (vn_listener *l = net->listeners; l; l = l->next)
-		listener_shut(net, l);
+		vn_direct_listener_shut(net, l);
 	close_unborn(d, NULL);
 	for (uint32_t i = 0; i < d->n_slots; i++) {
 		vn_conn *c = d->slots[i].conn;
@@ -668,7 +541,7 @@ direct_drain(vn_net *net)
 static void
 direct_signal(vn_signal_tap *tap, int signal)
 {
-	direct *d = (direct *)(void *)((char *)tap - offsetof(direct, term));
+	vn_direct *d = (vn_direct *)(void *)((char *)tap - offsetof(vn_direct, term));
 
 	(void)signal;
 	vn_net_on_term(d->net, d->net->term_news + 1);
@@ -678,7 +551,7 @@ direct_signal(vn_signal_tap *tap, int signal)
 static int
 direct_term(vn_net *net, bool begins)
 {
-	direct *d = direct_of(net);
+	vn_direct *d = vn_direct_of(net);
 
 	if (!begins) {
 		vn_signals_untap(&d->term);
@@ -692,7 +565,7 @@ direct_term(vn_net *net, bool begins)
 
 /* Handles that the program did not give back are closed as it ends. */
 static void
-close_all(direct *d)
+close_all(vn_direct *d)
 {
 	for (uint32_t i = 0; i < d->n_slots; i++) {
 		vn_conn *c = d->slots[i].conn;
@@ -703,7 +576,7 @@ close_all(direct *d)
 }
 
 static bool
-any_left(const direct *d)
+any_left(const vn_direct *d)
 {
 	for (uint32_t i = 0; i < d->n_slots; i++)
 		if (d->slots[i].conn)
@@ -713,7 +586,7 @@ any_left(const direct *d)
 
 /* What was written is sent, for up to a second; then everything is closed. */
 static void
-flush_all(direct *d)
+flush_all(vn_direct *d)
 {
 	vn_hub *h = d->net->hub;
 	vn_time until = h->sys->now(h->sys) + VN_SEC;
@@ -728,8 +601,10 @@ flush_all(direct *d)
 static void
 direct_unmap(vn_net *net)
 {
-	direct *d = direct_of(net);
+	vn_direct *d = vn_direct_of(net);
 
+	if (d->reserve >= 0)
+		close(d->reserve);
 	if (d->area.base)
 		munmap(d->area.base, d->area.size);
 	if (net->in_table)
@@ -744,7 +619,7 @@ direct_unmap(vn_net *net)
 static void
 direct_deinit(vn_net *net)
 {
-	direct *d = direct_of(net);
+	vn_direct *d = vn_direct_of(net);
 
 	close_all(d);
 	vn_udp_direct_deinit(net);
@@ -752,15 +627,16 @@ direct_deinit(vn_net *net)
 	for (uint32_t i = 0; i < d->n_slots; i++)
 		if (d->slots[i].conn) {
 			d->slots[i].conn->flags &= ~(uint32_t)VN_CONN_DIRTY;
-			conn_finish(d->slots[i].conn);
+			vn_direct_finish(d->slots[i].conn);
 		}
 	vn_wheel_disarm(net->hub->wheel, &d->linger_timer);
+	vn_direct_look_deinit(d);
 	vn_hub_unhook(net->hub, &d->hook);
 	direct_unmap(net);
 }
 
 static const vn_net_ops direct_ops = {
-	.listen = direct_listen,
+	.listen = vn_direct_listen,
 	.unlisten = direct_unlisten,
 	.ack = direct_ack,
 	.absolve = direct_nothing,
@@ -769,8 +645,8 @@ static const vn_net_ops direct_ops = {
 	.ready = direct_ready,
 	.send = direct_send,
 	.shut = direct_need,
-	.abort = direct_abort,
-	.close = direct_close,
+	.abort = vn_direct_abort,
+	.close = vn_direct_close,
 	.need = direct_need,
 	.need_input = direct_need,
 	.bind = vn_udp_direct_bind,
@@ -802,13 +678,14 @@ reserve(size_t size)
 int
 vn_direct_init(vn_net *net)
 {
-	direct *d = calloc(1, sizeof *d);
+	vn_direct *d = calloc(1, sizeof *d);
 
 	if (!d)
 		return -ENOMEM;
 	d->net = net;
 	d->free_slot = UINT32_MAX;
 	d->lingering_last = &d->lingering;
+	d->reserve = -1;
 	d->linger_timer.fire = linger_fire;
 	d->area = (vn_segment){.fd = -1, .writable = true, .geometry = {.area_bytes = AREA_BYTES}};
 	d->area.size = vn_geometry_size(&d->area.geometry);

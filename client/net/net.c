@@ -38,8 +38,12 @@ link_socket(void)
 	return (int)fd;
 }
 
-static vn_time
-duration(const char *text, vn_time fallback)
+/**
+ * vn_net_duration() - a time as VANILLA_..._TIMEOUT has it: 500ms, 10s, 2m
+ * @text: NULL, or what cannot be one, is the fallback
+ */
+vn_time
+vn_net_duration(const char *text, vn_time fallback)
 {
 	static const struct {
 		const char *unit;
@@ -203,7 +207,8 @@ term_drain(vn_net *net)
 		vn_listener_end(l);
 	net->ops->drain(net);
 	if (net->nobody_else) /* else the broker has a clock of its own */
-		until = vn_now(net->hub) + duration(getenv("VANILLA_DRAIN_TIMEOUT"), DEFAULT_DRAIN);
+		until = vn_now(net->hub) +
+			vn_net_duration(getenv("VANILLA_DRAIN_TIMEOUT"), DEFAULT_DRAIN);
 	while (rc >= 0 && net->n_open && net->term_news < 2)
 		rc = term_wait(net, until);
 	if (rc >= 0 && net->n_open == 0)

@@ -14,8 +14,10 @@
  *
  *     url.c        what an endpoint's URL means            conn.c     life of a connection, commit
  *     option.c, subnet.c   ... and what follows its "?"    bind.c     the listening socket made from it
+ *     gate.c       who may come in: networks, counts, rates  proxy.c  the PROXY header
+ *     patience.c   how long a client may take
  *     listener.c   the receiving end that dispenses them   read.c     the read calls
- *     direct.c     backend: own sockets                    write.c    the write calls
+ *     direct*.c    backend: own sockets                    write.c    the write calls
  *     brokered*.c  backend: a link to a broker             net.c      vn_hub_new, vn_stop_on_term
  *     udp*.h, *.c  endpoints of datagrams                  datagram.c their socket
  *                                                          slab.c     memory of the records
@@ -66,7 +68,8 @@ enum {
 	VN_CONN_INHERITED =
 		1 << 23,            /* and has it from a predecessor: nobody has asked for it yet */
 	VN_CONN_ABSOLVED = 1 << 25, /* `attempts` counts until a commit is published */
-	VN_CONN_NEWS = 1 << 24      /* the next commit says what the state is */
+	VN_CONN_NEWS = 1 << 24,     /* the next commit says what the state is */
+	VN_CONN_HEADER = 1 << 27    /* direct: its PROXY header has not come yet */
 };
 
 /* What a handler leaves to its successor: the handler's copy, and after that what was committed last. */
@@ -106,6 +109,7 @@ struct vn_conn {
 			vn_conn *next_dirty;
 			vn_time linger_until;
 			vn_conn *linger_next, **linger_link;
+			struct vn_door *door; /* by which it came in; NULL */
 		};
 	};
 	vn_conn *next; /* in its listener's backlog, or among the graves */
@@ -196,8 +200,12 @@ struct vn_listener {
 	int fd; /* direct */
 	vn_endpoint endpoint;
 	vn_watch watch;
-	vn_timer pause;  /* direct: no descriptor was free */
-	vn_waitq answer; /* brokered: vn_listen() waits for it */
+	/* direct */
+	struct vn_door *door;                          /* direct.h; NULL if it has no limits */
+	vn_timer pause;                                /* nobody is accepted until then */
+	vn_time blocked_since, blocked_told, patience; /* 0: somebody was accepted last time */
+	/* brokered */
+	vn_waitq answer; /* vn_listen() waits for it */
 	bool answered;
 	char url[VN_URL_MAX];
 };
@@ -259,5 +267,6 @@ void vn_net_bury(vn_net *net);
 void vn_net_on_room(vn_net *net);
 void vn_net_on_term(vn_net *net, int news);
 void vn_net_on_handle_closed(vn_net *net);
+vn_time vn_net_duration(const char *text, vn_time fallback);
 
 #endif
