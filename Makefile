@@ -49,7 +49,7 @@ FUZZ        := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/target/%)
 FCONTEXT    := $(BUILD)/fcontext
 
 LIBS        := -lck -lrt -lpthread
-BROKER_LIBS := -ljansson -lncurses -ltinfo $(LIBS)
+BROKER_LIBS := -ljansson -lconfuse -lncurses -ltinfo $(LIBS)
 CHECK_LIBS  := -lcheck -lsubunit -lm $(BROKER_LIBS)
 
 .PHONY: build run test test-long bench asan tsan mutant crash chaos lint install help clean unit system \

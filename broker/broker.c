@@ -174,6 +174,7 @@ close_all(vn_broker *b)
 	b->recorder = vn_recorder_free(b->recorder);
 	b->history = vn_history_free(b->history);
 	b->events = vn_events_free(b->events);
+	vn_log_deinit(b);
 	b->hub = vn_hub_close(b->hub);
 }
 
@@ -193,9 +194,9 @@ vn_broker_run(const vn_config *config)
 		free(b);
 		return VN_EXIT_SYSTEM;
 	}
-	vn_log_to(b->hub, vn_broker_log, b);
-	prctl(PR_SET_DUMPABLE, 0);
 	b->config = config;
+	vn_log_init(b);
+	prctl(PR_SET_DUMPABLE, 0);
 	b->signals.fd = -1;
 	b->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	b->started = vn_now(b->hub);

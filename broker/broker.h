@@ -17,6 +17,7 @@
 
 #include "broker/counters.h"
 #include "broker/ledger.h"
+#include "broker/log.h"
 #include "client/hub/hub.h"
 #include "client/hub/log.h"
 #include "client/net/gate.h"
@@ -27,7 +28,8 @@
 #define VN_MAX_SLOTS     512 /* those that come, beside those that go */
 #define VN_MAX_ENDPOINTS 256
 #define VN_MAX_LISTENS   64 /* -l on the command line */
-#define VN_OWN_SLOTS     8  /* of a lane, for the worker's own debts */
+#define VN_MAX_OPTIONS   48
+#define VN_OWN_SLOTS     8 /* of a lane, for the worker's own debts */
 #define VN_NO_WORKER     UINT16_MAX
 #define VN_NO_LISTENER   UINT16_MAX
 
@@ -49,6 +51,14 @@ typedef struct vn_listen_option {
 	char *url;
 } vn_listen_option;
 
+/* Where the value of an option came from. */
+typedef enum vn_source {
+	VN_SOURCE_DEFAULT,
+	VN_SOURCE_FLAG,
+	VN_SOURCE_VARIABLE,
+	VN_SOURCE_FILE
+} vn_source;
+
 typedef struct vn_config {
 	char **program; /* argv of a worker, NULL-terminated */
 	uint32_t n_workers;
@@ -64,6 +74,13 @@ typedef struct vn_config {
 	uint32_t max_conns;   /* 0: from RLIMIT_NOFILE */
 	vn_time idle_timeout; /* of endpoints that do not say; 0: none */
 	int log_level;
+	bool log_json;
+	char *config_path;           /* of the file; NULL */
+	struct vn_config_file *file; /* config.h; NULL */
+	struct {
+		vn_source source;
+		uint32_t line;                /* of the file */
+	} from[VN_MAX_OPTIONS], program_from; /* by option, in the order of their table */
 } vn_config;
 
 typedef enum vn_worker_state {
@@ -74,7 +91,6 @@ typedef enum vn_worker_state {
 	VN_WORKER_DRAINING, /* gives away what it has; asked to finish when that is certain */
 } vn_worker_state;
 
-typedef struct vn_broker vn_broker;
 typedef struct vn_worker vn_worker;
 
 /* What one worker asked to listen on. */
@@ -235,7 +251,8 @@ struct vn_broker {
 	struct vn_change *change;     /* change.h */
 	struct vn_recorder *recorder; /* recorder.h */
 	struct vn_events *events;     /* event.h */
-	struct vn_history *history;
+	struct vn_history *history;   /* history.h */
+	vn_log_state log;
 	struct vn_watcher *watcher; /* patience.h */
 	int reserve;                /* a descriptor, for when there is none */
 	vn_timer balance_timer;

@@ -89,6 +89,18 @@ drain_run(vn_client *c, char **words, size_t n)
 	return stop_with(c, "draining", false);
 }
 
+static int
+set_run(vn_client *c, char **words, size_t n)
+{
+	int level = n == 3 && strcmp(words[1], "log") == 0 ? vn_level_parse(words[2]) : -EINVAL;
+
+	if (level < 0)
+		return vn_client_error(
+			c, "usage", "set log LEVEL: error, warning, notice, info or debug");
+	c->control->broker->log.level = level;
+	return vn_client_ok(c);
+}
+
 /* One row, as a line. */
 static int
 row_write(vn_client *c, const vn_query *q, const vn_row *row, const vn_widths *widths)
@@ -387,6 +399,8 @@ static const command commands[] = {
 	{"worker", "add", "one worker more", worker_run},
 	{"worker", "drain|restart|kill ID", "do without it; replace it; kill it, it is replaced",
 		worker_run},
+	{"set", "log LEVEL", "error, warning, notice, info or debug, until it is set again",
+		set_run},
 	{"drain", NULL, "finish the requests in hand, then end", drain_run},
 	{"stop", "[now]", "the same; now: without waiting for them", stop_run},
 };

@@ -3,7 +3,7 @@
  * Ctl - the client of the control socket
  *
  * Data lines go to standard output, errors to standard error. An answer ends with an empty line, and the line
- * before that is its result; so one line is held back.
+ * before that is its result; so a line that could be one is held back. What follows events is written line by line.
  */
 #include "broker/ctl.h"
 
@@ -23,7 +23,8 @@
 typedef struct ctl {
 	const char *path; /* NULL: to be found */
 	bool json;
-	char *line; /* what is sent, with its newline */
+	bool follows; /* an answer may take for ever */
+	char *line;   /* what is sent, with its newline */
 	size_t n_commands;
 } ctl;
 
@@ -49,7 +50,7 @@ help(void)
 	     "the only\n"
 	     "                         one that answers in $XDG_RUNTIME_DIR/vanilla or "
 	     "/run/vanilla\n"
-	     "  -j, --json             show in JSON\n"
+	     "  -j, --json             show, and events, in JSON\n"
 	     "  -h, --help             this text\n"
 	     "\n"
 	     "Exits 0; 1 if the broker refused a command; 2 if this line is wrong; 69 if no broker "
@@ -71,7 +72,8 @@ json_missing(const char *text)
 
 	while (last < n && !strchr(" \t", text[n - last - 1]))
 		last++;
-	return is_word(text, first, "show") && !is_word(text + n - last, last, "json");
+	return (is_word(text, first, "show") || is_word(text, first, "events")) &&
+	       !is_word(text + n - last, last, "json");
 }
 
 /* One command of a batch, without blanks around it. */
@@ -89,6 +91,7 @@ line_add(ctl *k, FILE *line, char *text)
 	fprintf(line, "%s%s%s", k->n_commands > 0 ? ";" : "", text,
 		k->json && json_missing(text) ? " json" : "");
 	k->n_commands++;
+	k->follows |= strncmp(text, "events", 6) == 0;
 }
 
 /* The words with blanks between, taken apart at each ';' and put together again. */
@@ -176,6 +179,12 @@ result(const char *line)
 	return VN_EXIT_FAILURE;
 }
 
+static bool
+could_be_result(const char *line)
+{
+	return strcmp(line, "OK\n") == 0 || strncmp(line, "ERR ", 4) == 0;
+}
+
 /* All answers, until the broker ends the connection. */
 static int
 answers(const ctl *k, FILE *from)
@@ -184,6 +193,9 @@ answers(const ctl *k, FILE *from)
 	size_t size = 0, held_size = 0, free_size, n = 0;
 	bool holds = false;
 	int code = 0;
+
+	if (k->follows)
+		setvbuf(stdout, NULL, _IOLBF, 0);
 
 	while (getline(&line, &size, from) > 0) {
 		if (holds && strcmp(line, "\n") == 0) {
@@ -194,10 +206,14 @@ answers(const ctl *k, FILE *from)
 		}
 		if (holds)
 			fputs(held, stdout);
+		holds = could_be_result(line);
+		if (!holds) {
+			fputs(line, stdout);
+			continue;
+		}
 		free_one = held, free_size = held_size;
 		held = line, held_size = size;
 		line = free_one, size = free_size;
-		holds = true;
 	}
 	if (holds)
 		code |= result(held); /* an answer that was cut */

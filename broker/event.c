@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "broker/control.h"
 #include "broker/log.h"
@@ -61,15 +60,6 @@ vn_event_kind_name(vn_event_kind kind)
 	return kinds[kind].name;
 }
 
-static int64_t
-wall_clock(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t)now.tv_sec * VN_SEC + now.tv_nsec;
-}
-
 static void
 entry_about(const vn_broker *b, vn_event_entry *e, const vn_about *about)
 {
@@ -92,11 +82,11 @@ entry_about(const vn_broker *b, vn_event_entry *e, const vn_about *about)
 
 /* Into the log, and to those who follow. */
 static void
-entry_tell(vn_broker *b, const vn_event_entry *e)
+entry_tell(vn_broker *b, const vn_event_entry *e, const char *text)
 {
 	if (b->events)
 		b->events->telling = e;
-	vn_log(b->hub, e->level, "%s", e->text);
+	vn_log(b->hub, e->level, "%s", text);
 	if (b->events)
 		b->events->telling = NULL;
 	if (b->control)
@@ -110,7 +100,7 @@ entry_new(vn_broker *b, vn_event_entry *spare)
 	uint64_t id = events ? ++events->last : 0;
 	vn_event_entry *e = events ? &events->ring[id % VN_EVENTS] : spare;
 
-	*e = (vn_event_entry){.id = id, .at = wall_clock()};
+	*e = (vn_event_entry){.id = id, .at = vn_wall_clock()};
 	return e;
 }
 
@@ -145,7 +135,7 @@ second_over(vn_timer *t)
 		e->level = kinds[i].level;
 		snprintf(e->text, sizeof e->text, "and %u more events %s within a second",
 			n - VN_EVENTS_MANY, kinds[i].name);
-		entry_tell(events->broker, e);
+		entry_tell(events->broker, e, e->text);
 	}
 }
 
@@ -154,24 +144,28 @@ second_over(vn_timer *t)
  * @kind:   what
  * @about:  whom it is about
  * @format: a sentence that needs nothing else to be understood; it is a line of the log as well
+ *
+ * Before there is a ring, only what is a warning or worse is logged.
  */
 void
 vn_event(vn_broker *b, vn_event_kind kind, vn_about about, const char *format, ...)
 {
 	vn_event_entry spare, *e;
+	char text[VN_EVENT_LINE];
 	va_list args;
 
-	if (b->events && is_too_many(b->events, kind))
+	if (b->events ? is_too_many(b->events, kind) : kinds[kind].level > LOG_WARNING)
 		return;
 	e = entry_new(b, &spare);
 	e->kind = kind;
 	e->level = about.level ? about.level : kinds[kind].level;
 	entry_about(b, e, &about);
 	va_start(args, format);
-	vsnprintf(e->text, sizeof e->text, format, args);
+	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	vn_log_clean(e->text, strlen(e->text));
-	entry_tell(b, e);
+	vn_log_clean(text, strlen(text));
+	snprintf(e->text, sizeof e->text, "%s", text);
+	entry_tell(b, e, text);
 }
 
 uint64_t

@@ -14,9 +14,10 @@
 
 #include "broker/broker.h"
 
-#define VN_EVENTS      512 /* that are remembered */
-#define VN_EVENTS_MANY 32  /* in a second, of a kind that is about connections */
-#define VN_EVENT_TEXT  224
+#define VN_EVENTS      512  /* that are remembered */
+#define VN_EVENTS_MANY 32   /* in a second, of a kind that is about connections */
+#define VN_EVENT_TEXT  224  /* bytes that are remembered ... */
+#define VN_EVENT_LINE  1024 /* ... and that are logged */
 
 typedef enum vn_event_kind {
 	VN_EVENT_WORKER_STARTED,

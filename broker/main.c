@@ -30,12 +30,34 @@ run(int argc, char **argv)
 	return code;
 }
 
+static int
+check(int argc, char **argv)
+{
+	int code;
+
+	if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+		puts("usage: vanilla check -c FILE\n\n"
+		     "Reads a configuration file as vanilla run -c FILE would, and says what is "
+		     "wrong with it,\nwith the line. Ends with 0, or with 78 if something is.");
+		return 0;
+	}
+	if (argc != 3 || (strcmp(argv[1], "-c") != 0 && strcmp(argv[1], "--config") != 0)) {
+		fprintf(stderr, "vanilla: usage: vanilla check -c FILE\n");
+		return VN_EXIT_USAGE;
+	}
+	code = vn_options_check(argv[2], stderr);
+	if (code == 0)
+		printf("%s: nothing is wrong with it\n", argv[2]);
+	return code;
+}
+
 static const struct {
 	const char *name, *arguments, *help;
 	int (*run)(int argc, char **argv);
 } commands[] = {
 	{"run", "[options] -- PROGRAM [ARG...]",
 		"start the broker and its workers, in the foreground", run},
+	{"check", "-c FILE", "what is wrong with a configuration file", check},
 	{"ctl", "[-s SOCKET] [--json] COMMAND...", "one command to a running broker", vn_ctl_main},
 	{"stat", "[-s SOCKET] [--json]", "its counters, even when it hangs or is dead",
 		vn_stat_main},

@@ -38,14 +38,17 @@ static bool
 tell_dropped(vn_broker *b, int to)
 {
 	uint64_t *n = &b->n_lines_untold[to - 1];
-	char text[80];
-	int len;
+	char text[80], line[VN_LOG_LINE];
+	size_t len;
 
 	if (*n == 0)
 		return true;
-	len = snprintf(text, sizeof text, "vanilla: %llu lines dropped, nobody read them\n",
-		(unsigned long long)*n);
-	if (!vn_log_write(to, text, (size_t)len))
+	snprintf(text, sizeof text, "%llu lines dropped, nobody read them", (unsigned long long)*n);
+	if (to == STDERR_FILENO)
+		len = vn_log_line(b, LOG_WARNING, text, line, sizeof line);
+	else
+		len = (size_t)snprintf(line, sizeof line, "vanilla: %s\n", text);
+	if (!vn_log_write(to, line, len))
 		return false;
 	*n = 0;
 	return true;
@@ -67,11 +70,33 @@ batch_flush(batch *a)
 	a->len = 0;
 }
 
+/* As the lines of the broker itself, so that standard error can be read by one program. */
+static void
+batch_json(batch *a, const char *text, size_t len)
+{
+	const vn_output *o = a->output;
+	char line[VN_LOG_LINE], clean[sizeof o->line + 1];
+
+	memcpy(clean, text, len);
+	vn_log_clean(clean, len);
+	clean[len] = '\0';
+	len = vn_log_worker_line(o->number, o->incarnation, clean, line, sizeof line);
+	if (a->len + len > sizeof a->data)
+		batch_flush(a);
+	memcpy(a->data + a->len, line, len);
+	a->len += len;
+	a->n_lines++;
+}
+
 static void
 batch_line(batch *a, const char *text, size_t len)
 {
 	vn_output *o = a->output;
 
+	if (o->to == STDERR_FILENO && o->broker->log.json) {
+		batch_json(a, text, len);
+		return;
+	}
 	if (a->len + PREFIX_BYTES + len + 1 > sizeof a->data)
 		batch_flush(a);
 	a->len += (size_t)snprintf(a->data + a->len, PREFIX_BYTES, "%u.%u| ", (unsigned)o->number,

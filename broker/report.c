@@ -18,6 +18,7 @@
 
 #include "broker/change.h"
 #include "broker/dispatch.h"
+#include "broker/options.h"
 #include "broker/quarantine.h"
 #include "broker/show.h"
 
@@ -55,8 +56,8 @@ static const vn_columns info_columns = COLUMNS("name", "version", "pid", "phase"
 	"ledger_memory_bytes", "spilled_bytes", "resets_total.by_handler",
 	"resets_total.worker_died", "resets_total.queue_timeout", "resets_total.no_blocks",
 	"resets_total.stopping", "resets_total.linger", "resets_total.quarantined",
-	"resets_total.accept_timeout", "resets_total.idle_timeout",
-	"resets_total.progress_timeout");
+	"resets_total.accept_timeout", "resets_total.idle_timeout", "resets_total.progress_timeout",
+	"log_level");
 
 _Static_assert(VN_N_RESET_REASONS == 10, "each reason of a reset has a column");
 
@@ -117,6 +118,7 @@ info_counters(const vn_broker *b, vn_row *row)
 	vn_row_number(row, spilled(b->ledger));
 	for (int i = 0; i < VN_N_RESET_REASONS; i++)
 		vn_row_number(row, b->count->n_resets[i]);
+	vn_row_text(row, "%s", vn_level_name(b->log.level));
 }
 
 static vn_query_step
@@ -425,6 +427,25 @@ lanes_next(vn_query *q, vn_row *row)
 	return VN_QUERY_ROW;
 }
 
+/* config */
+
+static const vn_columns config_columns = COLUMNS("name", "value", "source", "where");
+
+static vn_query_step
+config_next(vn_query *q, vn_row *row)
+{
+	vn_option_shown o;
+
+	if (!vn_options_shown(q->broker->config, q->cursor, &o))
+		return VN_QUERY_END;
+	q->cursor++;
+	vn_row_text(row, "%s", o.name);
+	vn_row_text(row, "%s", o.value);
+	vn_row_text(row, "%s", o.source);
+	vn_row_text(row, "%s", o.place);
+	return VN_QUERY_ROW;
+}
+
 /* Queries */
 
 #define CONNS_ARGUMENTS "[active] [worker ID] [listener NAME] [limit N]"
@@ -436,6 +457,8 @@ const vn_report vn_reports[] = {
 	{"conns", CONNS_ARGUMENTS, "connections", false, true, &conn_columns, conns_next, NULL},
 	{"lanes", "", "shared memory, one lane each way for each worker", false, false,
 		&lane_columns, lanes_next, NULL},
+	{"config", "", "each option, its value, and where that came from", false, false,
+		&config_columns, config_next, NULL},
 	{"quarantine", "[ID]", "input that took too many workers down, or the bytes of one", false,
 		false, &vn_quarantine_columns, vn_quarantine_next, NULL},
 	{.name = "worker",

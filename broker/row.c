@@ -154,9 +154,13 @@ vn_columns_row(const vn_columns *c, vn_row *row)
 		*row_next(row) = (vn_value){.kind = VN_VALUE_TEXT, .text = c->names[i]};
 }
 
-/* Paths can be anything, JSON is UTF-8: bytes that are not become '?'. */
-static json_t *
-json_text(const char *text)
+/**
+ * vn_json_text() - a text as JSON
+ *
+ * Paths can be anything, JSON is UTF-8: of a text that is not, what is no ASCII becomes '?'.
+ */
+json_t *
+vn_json_text(const char *text)
 {
 	json_t *value = json_string(text);
 	char *copy;
@@ -181,7 +185,7 @@ value_json(const vn_value *v)
 	case VN_VALUE_FLAG:
 		return json_boolean(v->number);
 	case VN_VALUE_TEXT:
-		return json_text(v->text);
+		return vn_json_text(v->text);
 	default:
 		return json_null();
 	}

@@ -47,6 +47,7 @@ void vn_row_text(vn_row *row, const char *format, ...) __attribute__((format(pri
 void vn_widths_measure(vn_widths *w, const vn_row *row);
 size_t vn_row_print(const vn_row *row, const vn_widths *w, char *out, size_t size);
 void vn_columns_row(const vn_columns *c, vn_row *row);
+struct json_t *vn_json_text(const char *text);
 char *vn_row_json(const vn_row *row, const vn_columns *c);
 
 #endif

@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+#include "client/net/url.h"
 #include "shm/layout.h"
 #include "tests/system/hostile.h"
 
@@ -422,7 +423,7 @@ static const struct lie lies[] = {
 	LIE("gen-far", "gen in NEED", .d = {K(NEED), .gen = 0x7fffffff}),
 	LIE("ready-twice", "kind in READY", .d = {K(READY)}),
 	LIE("listen-twice", "arg in LISTEN", .d = {K(LISTEN), .arg = UINT16_MAX}),
-	LIE("listen-too-long", "len in LISTEN", .d = {K(LISTEN), .len = 511}),
+	LIE("listen-too-long", "len in LISTEN", .d = {K(LISTEN), .len = VN_URL_MAX}),
 	LIE("unlisten-what-is-not", "arg in UNLISTEN", .act = send_control_characters),
 	LIE("tail-ahead", "tail cursor", .act = tail_ahead),
 	LIE("tail-back", "tail cursor", .act = tail_back),

@@ -22,7 +22,7 @@ import threading
 import time
 import unittest
 
-from support import ANY_PORT, SANITIZED, Case, connect_to, example, eventually, helper, reset
+from support import ANY_PORT, SANITIZED, VANILLA, Case, connect_to, example, eventually, helper, reset
 
 SECONDS = float(os.environ.get("VANILLA_STORM_SECONDS", "0.7"))
 SEED = int(os.environ.get("VANILLA_STORM_SEED", time.time_ns() % 1_000_000_007))
@@ -275,10 +275,19 @@ class Hostile(Case):
         self.assertIn("violated the protocol: bad bell", service.output())
         service.stop()
 
+    def follow(self, service):
+        """The log says a thing a hundred times and then counts; the events have each."""
+        self.events = pathlib.Path(service.folder) / "events"
+        with self.events.open("w") as file:
+            process = subprocess.Popen([str(VANILLA), "ctl", "-s", service.control, "events", "-f", "last", "512"],
+                                       stdout=file, stderr=subprocess.DEVNULL)
+        self.addCleanup(process.kill)
+        eventually("somebody who follows", lambda: self.events.read_text())
+
     def told(self, service):
         """Who told which lie and what was to be said of it; what the broker said; by incarnation."""
-        text = service.output()
-        lies = re.findall(r"^(\d+\.\d+)\| lie ([\w-]+): (.*)$", text, re.M)
+        lies = re.findall(r"^(\d+\.\d+)\| lie ([\w-]+): (.*)$", service.output(), re.M)
+        text = self.events.read_text()
         said = re.findall(r"worker (\d+\.\d+) violated the protocol: bad ([\w ?]+)", text)
         said += re.findall(r"worker (\d+\.\d+) (?!violated)(.*); killed", text)
         return lies, dict(said)
@@ -296,6 +305,7 @@ class Hostile(Case):
         service, bad, good = self.start([helper("liar"), ANY_PORT, self.seed], liars=6, level="warning")
         first = connect_to(good)  # conn-of-another needs one that is somebody else's
         self.assert_echoes(first)
+        self.follow(service)
         n_lies = len(subprocess.check_output([helper("liar"), "list"]).split())
         with Memory(service) as memory:
             clients = self.honest_clients(good, SECONDS)

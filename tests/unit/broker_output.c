@@ -232,12 +232,13 @@ START_TEST(the_log_has_our_name_and_a_level)
 
 	saved = dup(STDERR_FILENO);
 	dup2(STDOUT_FILENO, STDERR_FILENO);
-	vn_log_to(k->broker.hub, vn_broker_log, &k->broker);
+	vn_log_init(&k->broker);
 	vn_log(k->broker.hub, LOG_DEBUG, "not worth it");
 	vn_log(k->broker.hub, LOG_ERR, "cannot %s\n", "x");
-	k->config.log_level = LOG_DEBUG;
+	k->broker.log.level = LOG_DEBUG;
 	vn_log(k->broker.hub, LOG_DEBUG, "worth it");
 	comes_out(k, "vanilla: cannot x?\nvanilla: worth it\n");
+	vn_log_deinit(&k->broker);
 	dup2(saved, STDERR_FILENO);
 	close(saved);
 	bench_free(k);
