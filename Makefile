@@ -48,7 +48,7 @@ LANE_OBJ    := $(patsubst %.c,$(OBJ)/%.o,$(wildcard tests/bench/lane/*.c))
 FUZZ        := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/target/%)
 FCONTEXT    := $(BUILD)/fcontext
 
-LIBS        := -lck -lrt -lpthread
+LIBS        := -lcares -lck -lrt -lpthread
 BROKER_LIBS := -ljansson -lconfuse -lncurses -ltinfo $(LIBS)
 CHECK_LIBS  := -lcheck -lsubunit -lm $(BROKER_LIBS)
 
