@@ -18,6 +18,7 @@
 
 #include "broker/balance.h"
 #include "broker/change.h"
+#include "broker/dial.h"
 #include "broker/endpoint.h"
 #include "broker/event.h"
 #include "broker/history.h"
@@ -89,7 +90,7 @@ open_counters(vn_broker *b)
 	if (!b->counters)
 		return VN_EXIT_SYSTEM;
 	b->count = b->counters->broker;
-	return 0;
+	return vn_dials_init(b) < 0 ? VN_EXIT_SYSTEM : 0;
 }
 
 static int
@@ -164,6 +165,7 @@ close_all(vn_broker *b)
 	for (uint32_t i = 0; b->ledger && i < b->ledger->high; i++)
 		vn_socket_abandon(vn_record_at(b->ledger, i));
 	vn_endpoints_close(b);
+	vn_dials_deinit(b);
 	b->counters = vn_counters_close(b->counters);
 	vn_control_close(b);
 	b->quarantine = vn_quarantine_free(b->quarantine);

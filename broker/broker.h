@@ -32,6 +32,7 @@
 #define VN_OWN_SLOTS     8 /* of a lane, for the worker's own debts */
 #define VN_NO_WORKER     UINT16_MAX
 #define VN_NO_LISTENER   UINT16_MAX
+#define VN_DIALLED       VN_MAX_ENDPOINTS /* the endpoint of what workers dialled */
 
 /* Exit codes of the program (sysexits.h where it has them). */
 enum {
@@ -102,6 +103,13 @@ typedef struct vn_worker_listener {
 	uint16_t endpoint; /* if error is 0 */
 } vn_worker_listener;
 
+/* What one worker asked to be connected to: a request that is not answered yet. */
+typedef struct vn_worker_dial {
+	struct vn_dialling *under; /* way, or connected: dial.c's */
+	uint16_t error;            /* when it is done: 0 or an errno */
+	bool used, is_done;
+} vn_worker_dial;
+
 /* One line buffer for a worker's standard output or error. */
 typedef struct vn_output {
 	vn_watch watch;
@@ -152,7 +160,10 @@ struct vn_worker {
 	vn_worker *hot_next;
 	vn_link link;
 	vn_worker_listener listeners[VN_MAX_LISTENER + 1];
-	uint16_t listener_of[VN_MAX_ENDPOINTS]; /* by endpoint; VN_NO_LISTENER */
+	uint16_t listener_of[VN_MAX_ENDPOINTS + 1]; /* by endpoint; VN_NO_LISTENER */
+	vn_worker_dial dials[VN_MAX_REQUEST + 1];
+	uint32_t n_dials,
+		n_dials_done; /* requests; of those, connected or not, and to be answered */
 	/* dispatch */
 	uint32_t n_busy; /* connections with un-acknowledged input */
 	uint32_t n_attached;
@@ -222,7 +233,7 @@ struct vn_broker {
 	uint32_t n_slots;                          /* slots ever used */
 	uint32_t incarnations[VN_MAX_WORKERS + 1]; /* the last one, by number */
 	uint32_t slot_incarnations[VN_MAX_SLOTS + 1];
-	vn_broker_endpoint *endpoints[VN_MAX_ENDPOINTS];
+	vn_broker_endpoint *endpoints[VN_MAX_ENDPOINTS + 1];
 	uint32_t n_endpoints;
 	int conn_class; /* of the poller */
 	vn_hook hook;

@@ -60,6 +60,7 @@ typedef enum vn_reset_reason {
 	VN_RESET_ACCEPT, /* patience.c: these and the next two */
 	VN_RESET_IDLE,
 	VN_RESET_PROGRESS,
+	VN_RESET_DIALLER_DIED,
 	VN_N_RESET_REASONS
 } vn_reset_reason;
 
@@ -71,6 +72,10 @@ typedef enum vn_reset_reason {
 	COUNTER(n_closed, "connections_closed", "Connections closed, by whomever")                 \
 	LABELLED(n_resets, VN_N_RESET_REASONS, "reason", vn_reset_reason_name,                     \
 		"connection_resets", "Connections that the broker reset, and why")                 \
+	COUNTER(n_dialled, "connections_dialled", "Connections made for workers")                  \
+	COUNTER(n_dials_failed, "dials_failed", "Dials of workers that came to nothing")           \
+	COUNTER(n_dials_given_up, "dials_given_up",                                                \
+		"Dials that a worker had no use for any more, or died of")                         \
 	COUNTER(n_deaths, "worker_deaths", "Worker processes that ended, for whatever reason")     \
 	COUNTER(n_violations, "violations", "Violations of the protocol by workers")               \
 	COUNTER(n_stale_messages, "stale_messages",                                                \

@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "broker/dial.h"
 #include "broker/dispatch.h"
 #include "broker/keep.h"
 #include "broker/socket.h"
@@ -28,7 +29,7 @@ bool
 vn_debt_owes(const vn_worker *w)
 {
 	return w->debtor_first != VN_NO_RECORD || w->owes_drain || w->owes_stop || w->owes_ping ||
-	       (w->n_answers_owed && vn_blocks_available(w->link.blocks));
+	       w->n_dials_done || (w->n_answers_owed && vn_blocks_available(w->link.blocks));
 }
 
 /* Is there room for the next descriptor of a connection? If it opens an attachment, state comes before it. */
@@ -318,6 +319,8 @@ vn_debt_pay(vn_broker *b, vn_worker *w)
 	if (!w->linked || w->broken)
 		return;
 	pay_own(b, w);
+	if (w->n_dials_done)
+		vn_dial_answer(b, w);
 	while (w->debtor_first != VN_NO_RECORD && vn_lane_tx_has(&w->link.tx, VN_OWN_SLOTS + 1)) {
 		uint32_t index = w->debtor_first;
 

@@ -134,7 +134,7 @@ vn_dispatch_unwait(vn_broker *b, vn_record *r)
 void
 vn_dispatch_busy(vn_broker *b, vn_worker *w, vn_record *r)
 {
-	if (r->flags & VN_R_BUSY)
+	if (r->flags & (VN_R_BUSY | VN_R_DIALLED)) /* what it gets there, it has asked for */
 		return;
 	r->flags |= VN_R_BUSY;
 	if (b->config->request_timeout)

@@ -351,7 +351,7 @@ vn_endpoint_forget_worker(vn_broker *b, vn_worker *w)
 	(void)b;
 	for (uint32_t i = 0; i <= VN_MAX_LISTENER; i++)
 		w->listeners[i] = (vn_worker_listener){.block = VN_NO_BLOCK};
-	for (uint32_t i = 0; i < VN_MAX_ENDPOINTS; i++)
+	for (uint32_t i = 0; i <= VN_DIALLED; i++)
 		w->listener_of[i] = VN_NO_LISTENER;
 	w->n_answers_owed = 0;
 }

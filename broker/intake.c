@@ -8,7 +8,7 @@
  * descriptor may have crossed a REVOKED: it is counted and ignored, but for a CLOSE, which is honoured while
  * nobody else has the connection. Anything else that cannot come from an honest worker kills it.
  *
- * A drain of a dead worker honours the same descriptors but the requests (LISTEN, UNLISTEN, READY): output is
+ * A drain of a dead worker honours the same descriptors but the requests (LISTEN, CONNECT, READY, ...): output is
  * chained and nothing is sent, so that settling can withdraw what was not committed.
  */
 #include "broker/intake.h"
@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "broker/debt.h"
+#include "broker/dial.h"
 #include "broker/dispatch.h"
 #include "broker/endpoint.h"
 #include "broker/keep.h"
@@ -90,9 +91,11 @@ take_ack(vn_broker *b, vn_worker *w, vn_record *r, uint64_t to, bool commit)
 	}
 	r->flags &= ~(uint32_t)VN_R_NEED_INPUT;
 	if (commit) {
-		vn_count(&w->count->n_requests, 1);
-		vn_count(&b->count->n_requests, 1);
-		w->served = true;
+		bool is_request = !(r->flags & VN_R_DIALLED);
+
+		vn_count(&w->count->n_requests, is_request);
+		vn_count(&b->count->n_requests, is_request);
+		w->served |= is_request;
 		if (r->flags & (VN_R_TRIED | VN_R_STAGED) && (bad = commit_more(b, w, r, to)))
 			return bad;
 		r->committed = to;
@@ -318,6 +321,21 @@ take_listen(vn_broker *b, vn_worker *w, const vn_desc *d)
 	return NULL;
 }
 
+static const char *
+take_connect(vn_broker *b, vn_worker *w, const vn_desc *d)
+{
+	char url[VN_URL_MAX];
+
+	if (d->len >= sizeof url)
+		return "len";
+	if (w->dials[d->arg].used)
+		return "arg";
+	vn_area_read(&w->link.peer, d->block, d->offset, url, d->len);
+	url[d->len] = '\0';
+	vn_dial_ask(b, w, d->arg, url);
+	return NULL;
+}
+
 /* What is about the worker as such. */
 static const char *
 take_request(vn_broker *b, vn_worker *w, const vn_desc *d)
@@ -330,6 +348,11 @@ take_request(vn_broker *b, vn_worker *w, const vn_desc *d)
 			return "arg";
 		vn_endpoint_unask(b, w, d->arg);
 		return NULL;
+	case VN_KIND_CONNECT:
+		return take_connect(b, w, d);
+	case VN_KIND_GIVE_UP:
+		vn_dial_give_up(b, w, d->arg);
+		return NULL;
 	default:
 		if (w->was_ready)
 			return "kind";
@@ -341,7 +364,8 @@ take_request(vn_broker *b, vn_worker *w, const vn_desc *d)
 static bool
 is_request(const vn_desc *d)
 {
-	return d->kind == VN_KIND_LISTEN || d->kind == VN_KIND_UNLISTEN || d->kind == VN_KIND_READY;
+	return (d->kind >= VN_KIND_LISTEN && d->kind <= VN_KIND_READY) ||
+	       d->kind == VN_KIND_CONNECT || d->kind == VN_KIND_GIVE_UP;
 }
 
 /* One descriptor of a worker; the name of the field that cannot be. */

@@ -65,6 +65,7 @@ enum { /* vn_record.flags */
 	VN_R_STATEFUL = 1 << 27,   /* `state` is there */
 	VN_R_FRESH = 1 << 29,      /* settling: its worker never took the OPEN */
 	VN_R_STAGED = 1 << 28,     /* `staged` is there: state that is not committed yet */
+	VN_R_DIALLED = 1 << 30,    /* its worker asked for it: it is never another's */
 };
 
 #define VN_R_HEADER (1u << 31) /* its PROXY header has not come: nobody knows of it */

@@ -57,9 +57,10 @@ static const vn_columns info_columns = COLUMNS("name", "version", "pid", "phase"
 	"resets_total.worker_died", "resets_total.queue_timeout", "resets_total.no_blocks",
 	"resets_total.stopping", "resets_total.linger", "resets_total.quarantined",
 	"resets_total.accept_timeout", "resets_total.idle_timeout", "resets_total.progress_timeout",
-	"log_level");
+	"resets_total.dialler_died", "log_level", "dialled_total", "dials_failed_total",
+	"dials_given_up_total");
 
-_Static_assert(VN_N_RESET_REASONS == 10, "each reason of a reset has a column");
+_Static_assert(VN_N_RESET_REASONS == 11, "each reason of a reset has a column");
 
 static uint64_t
 ledger_memory(const vn_ledger *l)
@@ -119,6 +120,9 @@ info_counters(const vn_broker *b, vn_row *row)
 	for (int i = 0; i < VN_N_RESET_REASONS; i++)
 		vn_row_number(row, b->count->n_resets[i]);
 	vn_row_text(row, "%s", vn_level_name(b->log.level));
+	vn_row_number(row, b->count->n_dialled);
+	vn_row_number(row, b->count->n_dials_failed);
+	vn_row_number(row, b->count->n_dials_given_up);
 }
 
 static vn_query_step
@@ -133,9 +137,9 @@ info_next(vn_query *q, vn_row *row)
 
 /* workers */
 
-static const vn_columns worker_columns =
-	COLUMNS("id", "pid", "state", "uptime_seconds", "conns", "busy", "requests_total",
-		"bytes_in_total", "bytes_out_total", "restarts", "violations", "last_death");
+static const vn_columns worker_columns = COLUMNS("id", "pid", "state", "uptime_seconds", "conns",
+	"busy", "requests_total", "bytes_in_total", "bytes_out_total", "restarts", "violations",
+	"last_death", "dialling");
 
 static void
 worker_row(const vn_broker *b, const vn_worker *w, vn_row *row)
@@ -157,6 +161,7 @@ worker_row(const vn_broker *b, const vn_worker *w, vn_row *row)
 	vn_row_number(row, w->count->n_restarts);
 	vn_row_number(row, w->count->n_violations);
 	vn_row_text(row, "%s", w->last_death);
+	vn_row_number(row, w->n_dials);
 }
 
 static uint64_t
@@ -299,8 +304,7 @@ vn_row_peer(vn_row *row, const vn_desc_peer *peer)
 static void
 conn_who(const vn_broker *b, const vn_record *r, vn_row *row)
 {
-	const vn_broker_endpoint *e =
-		r->endpoint < VN_MAX_ENDPOINTS ? b->endpoints[r->endpoint] : NULL;
+	const vn_broker_endpoint *e = r->endpoint <= VN_DIALLED ? b->endpoints[r->endpoint] : NULL;
 
 	vn_row_text(row, "%llu", (unsigned long long)r->id);
 	vn_row_text(row, "%s", e && e->used ? vn_endpoint_label(e) : "");

@@ -31,6 +31,7 @@ vn_broker_sample(vn_broker *b)
 	sample_workers(b);
 	for (uint32_t i = 0; i < b->n_endpoints; i++)
 		vn_gauge_put(&b->endpoints[i]->count->conns, b->endpoints[i]->n_conns);
+	vn_gauge_put(&b->endpoints[VN_DIALLED]->count->conns, b->endpoints[VN_DIALLED]->n_conns);
 	vn_gauge_put(&b->count->conns, b->n_open);
 	vn_gauge_put(&b->count->conns_waiting, b->n_waiting);
 	vn_gauge_put(&b->count->workers, b->change ? vn_change_count(b->change) : 0);

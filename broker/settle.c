@@ -15,6 +15,9 @@
  *   its OPEN was never taken off the lane           starts elsewhere from the beginning
  *   otherwise                                       reset, after the committed output has left the kernel
  *
+ * What was dialled belongs to the coroutine that asked for it: nothing of its output is withdrawn, because there is
+ * nobody who could say it again, and it is never clean; so it ends by the first line or by the last.
+ *
  * Clean: resumable, nothing uncommitted was sent, nothing acknowledged without a commit. Output that was only
  * parked, or found by the drain, does not spoil that.
  *
@@ -139,7 +142,7 @@ decide(vn_broker *b, vn_record *r)
 	} else if (is_clean(r) || fresh) {
 		deliver_again(b, r);
 	} else {
-		doom(b, r, VN_RESET_WORKER_DIED);
+		doom(b, r, r->flags & VN_R_DIALLED ? VN_RESET_DIALLER_DIED : VN_RESET_WORKER_DIED);
 	}
 }
 
@@ -163,7 +166,8 @@ settle_record(vn_broker *b, vn_worker *w, vn_record *r)
 {
 	int rc;
 
-	withdraw(b, r, r->sent > r->queued_c ? r->sent : r->queued_c);
+	if (!(r->flags & VN_R_DIALLED))
+		withdraw(b, r, r->sent > r->queued_c ? r->sent : r->queued_c);
 	rc = keep(b, w, r);
 	r->debts = 0;
 	r->flags &= ~(uint32_t)VN_R_DEBTOR;

@@ -479,6 +479,35 @@ vn_socket_outputs(vn_broker *b)
 
 /* Birth. */
 
+/* A record for a socket; the caller's still if this fails. */
+static int
+record_open(vn_broker *b, vn_broker_endpoint *e, int fd, const struct sockaddr_storage *sa,
+	vn_record **opened)
+{
+	uint32_t index = vn_ledger_take(b->ledger);
+	vn_record *r;
+	int rc;
+
+	if (index == VN_NO_RECORD)
+		return -ENOSPC;
+	r = vn_record_at(b->ledger, index);
+	r->fd = fd;
+	r->endpoint = e->index;
+	r->in_class = 1;
+	r->flags |= VN_R_WRITABLE | (e->resumable ? VN_R_RESUMABLE : 0);
+	r->opened = (uint32_t)(b->hub->now / VN_SEC);
+	vn_endpoint_peer(fd, sa, &r->peer);
+	rc = vn_poller_add(b->hub->poller, fd, b->conn_class, index, r->id & 0xffffff, EVENTS);
+	if (rc < 0) {
+		vn_ledger_give(b->ledger, index);
+		return rc;
+	}
+	b->n_open++;
+	e->n_conns++;
+	*opened = r;
+	return 0;
+}
+
 /**
  * vn_socket_open() - a connection was accepted
  *
@@ -489,34 +518,41 @@ vn_socket_outputs(vn_broker *b)
 int
 vn_socket_open(vn_broker *b, vn_broker_endpoint *e, int fd, const struct sockaddr_storage *sa)
 {
-	uint32_t index = vn_ledger_take(b->ledger);
 	vn_record *r;
-	int rc;
+	int rc = record_open(b, e, fd, sa, &r);
 
-	if (index == VN_NO_RECORD) {
-		close(fd);
-		return -ENOSPC;
-	}
-	r = vn_record_at(b->ledger, index);
-	r->fd = fd;
-	r->endpoint = e->index;
-	r->in_class = 1;
-	r->flags |= VN_R_WRITABLE | (e->resumable ? VN_R_RESUMABLE : 0);
-	r->opened = (uint32_t)(b->hub->now / VN_SEC);
-	vn_endpoint_peer(fd, sa, &r->peer);
-	rc = vn_poller_add(b->hub->poller, fd, b->conn_class, index, r->id & 0xffffff, EVENTS);
 	if (rc < 0) {
 		close(fd);
-		vn_ledger_give(b->ledger, index);
 		return rc;
 	}
 	vn_count(&b->count->n_accepted, 1);
 	vn_count(&e->count->n_accepted, 1);
-	b->n_open++;
-	e->n_conns++;
 	if (e->asks & VN_ASKS_PROXY)
 		r->flags |= VN_R_HEADER;
 	else if (!e->resumable)
 		vn_socket_input(b, r);
+	return 0;
+}
+
+/**
+ * vn_socket_open_dialled() - a connection was made for a worker, which has it from here on
+ *
+ * Ownership: fd is the record's, or the caller's still if this fails.
+ *
+ * Return: 0, -ENOSPC when all records are in use, or what epoll says.
+ */
+int
+vn_socket_open_dialled(
+	vn_broker *b, vn_worker *w, int fd, const struct sockaddr_storage *sa, vn_record **opened)
+{
+	int rc = record_open(b, b->endpoints[VN_DIALLED], fd, sa, opened);
+
+	if (rc < 0)
+		return rc;
+	(*opened)->flags |= VN_R_DIALLED;
+	vn_dispatch_attach(b, w, *opened);
+	(*opened)->debts = 0; /* CONNECTED opens it */
+	vn_count(&b->count->n_dialled, 1);
+	vn_count(&b->endpoints[VN_DIALLED]->count->n_accepted, 1);
 	return 0;
 }

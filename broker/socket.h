@@ -8,6 +8,8 @@
 #include "broker/broker.h"
 #include "broker/input.h"
 
+int vn_socket_open_dialled(
+	vn_broker *b, vn_worker *w, int fd, const struct sockaddr_storage *sa, vn_record **opened);
 int vn_socket_open(vn_broker *b, vn_broker_endpoint *e, int fd, const struct sockaddr_storage *sa);
 void vn_socket_on_event(void *arg, uint32_t index, uint32_t gen, uint32_t events);
 void vn_socket_input(vn_broker *b, vn_record *r);

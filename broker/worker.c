@@ -32,7 +32,7 @@
 #include <unistd.h>
 
 #include "broker/change.h"
-#include "broker/debt.h"
+#include "broker/dial.h"
 #include "broker/dispatch.h"
 #include "broker/endpoint.h"
 #include "broker/event.h"
@@ -176,6 +176,7 @@ worker_unlink(vn_worker *w)
 	w->handshake = w->pidfd = -1;
 	w->outputs[0] = vn_output_close(w->outputs[0]);
 	w->outputs[1] = vn_output_close(w->outputs[1]);
+	vn_dials_forget(w);
 	vn_link_deinit(&w->link);
 	w->linked = w->broken = w->was_ready = w->served = false;
 	vn_endpoint_forget_worker(w->broker, w);

@@ -397,6 +397,28 @@ const char *vn_url(vn_rx *listener);
 const vn_addr *vn_peer(vn_conn *c);
 
 /*
+ * vn_dial() connects to a TCP or Unix endpoint, "tcp://example.org:80", and waits until that has come to something:
+ * the deadline and a cancel hold in every phase. The connection belongs to the coroutine that asked for it: it is
+ * never VN_RESUMABLE, whoever has it may write at any time, and if the program dies what it had published is sent and
+ * then the connection is reset. vn_stop_on_term() does not wait for it.
+ *
+ * A name is looked up in /etc/hosts and by DNS, IPv6 and IPv4 at once, and up to 8 addresses of each family are tried in
+ * turn, one beginning 250 ms after the other or when that has failed; the first that is connected it is (RFC 8305).
+ * VANILLA_DNS ("127.0.0.1:5353,[::1]:53") names other name servers than those of /etc/resolv.conf.
+ *
+ * NULL with errno, which of several addresses tells most:
+ *   ENOENT        there is no such name, or no such Unix socket
+ *   ENODATA       the name has no address
+ *   EREMOTEIO     the name servers did not answer, or could not say
+ *   ECONNREFUSED, ENETUNREACH, EHOSTUNREACH, EACCES, ...  as connect(2) has it
+ *   ETIMEDOUT     the deadline passed, or the system's own patience with one who does not answer
+ *   EMFILE, ENFILE, ENOMEM  there is no descriptor, no memory; under a broker, there
+ *   EINVAL        the URL, or VANILLA_DNS; the log has a sentence
+ *   ECANCELED, EDEADLK
+ */
+vn_conn *vn_dial(vn_hub *h, const char *url);
+
+/*
  * Reading. Every read call, whether it waits or not, first says that what earlier calls took is done: it is
  * acknowledged and committed, with the output it led to. vn_commit() says so without reading. After
  * vn_hold() reads do not, until vn_commit(): for a request that takes more than one read.

@@ -21,10 +21,14 @@
  *   FINAL    every block is home, the generation dead
  *   LISTENING answer to LISTEN: report = errno, or      LISTEN   arg = listener, flags; payload = URL
  *            payload = the bound URL                    UNLISTEN arg = listener
+ *   CONNECTED answer to CONNECT: report = errno, or     CONNECT  arg = request; payload = URL of an address
+ *            a connection of `arg`, a request           GIVE_UP  arg = request: not wanted any more
  *   DRAIN    no new work; finish                        READY    the hub runs and has asked for its endpoints
  *   STOP     stop now
  *   PING     (taking it is the answer)                 STATE    what a successor of the handler finds
  *   RESTORE  what a predecessor of the handler left
+ *
+ * Each CONNECT is answered by one CONNECTED, also when it was given up: from then on its number can be used again.
  *
  * The flag VN_OPEN on DATA or END begins an attachment with it; `peer` is then filled in, report is the output
  * position at which the worker starts, and the upper half of arg says how many workers died with this input.
@@ -49,7 +53,9 @@
 #define VN_GRANULE      256u   /* the unit in which blocks are numbered */
 #define VN_BLOCK_MAX    65536u /* the largest block */
 #define VN_NO_BLOCK     UINT32_MAX
-#define VN_MAX_LISTENER 255u  /* listeners per worker */
+#define VN_MAX_LISTENER 255u /* listeners per worker */
+#define VN_MAX_REQUEST                                                                             \
+	255u /* CONNECTs of a worker that are not answered; arg has as many bits for it */
 #define VN_STATE_MAX    1024u /* bytes of state that a handler can leave to its successor */
 #define VN_INLINE_BYTES 48u   /* of it in one descriptor */
 
@@ -70,6 +76,7 @@ typedef enum vn_kind {
 	VN_KIND_STOP,
 	VN_KIND_PING,
 	VN_KIND_RESTORE,
+	VN_KIND_CONNECTED,
 	/* worker to broker */
 	VN_KIND_SEND,
 	VN_KIND_ACK,
@@ -82,6 +89,8 @@ typedef enum vn_kind {
 	VN_KIND_UNLISTEN,
 	VN_KIND_READY,
 	VN_KIND_STATE,
+	VN_KIND_CONNECT,
+	VN_KIND_GIVE_UP,
 	VN_N_KINDS
 } vn_kind;
 
@@ -177,7 +186,7 @@ enum {
 	VN_MAY_POS = 2,
 	VN_MAY_CONN = 4,
 	VN_MAY_REPORT = 8,
-	VN_MAY_LISTENER = 16, /* arg is one */
+	VN_MAY_LISTENER = 16, /* arg is one, or a request */
 	VN_MAY_ATTEMPTS = 32, /* and says who died with this input */
 	VN_MAY_PEER = 64,
 	VN_MAY_LACK = 128,   /* the payload may be missing */

@@ -27,6 +27,8 @@ static const struct {
 	{EALREADY, "it has happened already"},
 	{EEXIST, "it is watched already"},
 	{EPERM, "not allowed here, or for such a file"},
+	{ENODATA, "the name has no address"},
+	{EREMOTEIO, "no name server could say: is there one, does it answer?"},
 	{EAGAIN, "it would have to wait"},
 };
 

@@ -9,6 +9,7 @@
  *
  *     brokered_stage.c    into the lane, and when it is full      brokered_conn.c      connections by index
  *     brokered_say.c      what handlers did, as descriptors       brokered_listen.c    listeners
+ *     brokered_dial.c     what the program dials
  */
 #include "client/net/brokered.h"
 
@@ -40,6 +41,9 @@ act(vn_brokered *b, const vn_desc *d)
 	switch (d->kind) {
 	case VN_KIND_LISTENING:
 		vn_brokered_on_listening(b, d);
+		break;
+	case VN_KIND_CONNECTED:
+		vn_brokered_on_connected(b, d);
 		break;
 	case VN_KIND_DRAIN:
 		b->net->draining = true;
@@ -236,6 +240,9 @@ brokered_deinit(vn_net *net)
 static const vn_net_ops brokered_ops = {
 	.listen = vn_brokered_listen,
 	.unlisten = vn_brokered_unlisten,
+	.may_connect = vn_brokered_may_connect,
+	.connect = vn_brokered_connect,
+	.give_up = vn_brokered_give_up,
 	.ack = vn_brokered_ack,
 	.absolve = vn_brokered_absolve,
 	.state = vn_brokered_state,

@@ -19,6 +19,13 @@ typedef struct vn_inheritance {
 	unsigned char bytes[VN_STATE_MAX];
 } vn_inheritance;
 
+/* A CONNECT that was not answered. */
+typedef struct vn_request {
+	vn_attempt *attempt; /* NULL: given up */
+	uint32_t block;
+	bool is_out;
+} vn_request;
+
 typedef struct vn_brokered {
 	vn_net *net;
 	vn_link link;
@@ -31,6 +38,9 @@ typedef struct vn_brokered {
 	/* brokered_listen.c */
 	vn_listener *listeners[VN_MAX_LISTENER + 1];
 	uint32_t n_listeners, n_unanswered;
+	/* brokered_dial.c */
+	vn_request requests[VN_MAX_REQUEST + 1];
+	uint32_t n_requests;
 	/* brokered.c */
 	bool is_ready, in_term;
 	uint32_t armed; /* what ev says */
@@ -60,6 +70,8 @@ void vn_stage_flush_all(vn_brokered *b);
 /* brokered_conn.c */
 void vn_brokered_on_conn(vn_brokered *b, const vn_desc *d);
 void vn_brokered_on_restore(vn_brokered *b, const vn_desc *d);
+vn_conn *vn_brokered_open(vn_brokered *b, const vn_desc *d, vn_listener *l);
+void vn_brokered_turn_away(vn_brokered *b, vn_conn *c);
 void vn_brokered_table_trim(vn_brokered *b);
 void vn_brokered_forget(vn_brokered *b, vn_conn *c);
 void vn_brokered_forget_all(vn_brokered *b);
@@ -82,5 +94,11 @@ void vn_brokered_need_input(vn_conn *c);
 int vn_brokered_listen(vn_net *net, vn_listener *l, const char *url);
 void vn_brokered_unlisten(vn_net *net, vn_listener *l);
 void vn_brokered_on_listening(vn_brokered *b, const vn_desc *d);
+
+/* brokered_dial.c: of vn_net_ops, and the answer to CONNECT */
+bool vn_brokered_may_connect(vn_net *net);
+void vn_brokered_connect(vn_attempt *a, const vn_endpoint *to);
+void vn_brokered_give_up(vn_attempt *a);
+void vn_brokered_on_connected(vn_brokered *b, const vn_desc *d);
 
 #endif

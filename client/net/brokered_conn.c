@@ -151,11 +151,9 @@ inherit(vn_brokered *b, vn_conn *c)
 	return vn_conn_inherit(c, i->bytes, len);
 }
 
-/* An attachment begins. A connection that nobody can serve is given back by closing it. */
 static vn_conn *
-conn_open(vn_brokered *b, const vn_desc *d)
+conn_new(vn_brokered *b, const vn_desc *d, vn_listener *l)
 {
-	vn_listener *l = b->listeners[vn_desc_listener(d)];
 	vn_conn *c;
 
 	if (d->conn >= b->n_conns && conn_table_grow(b, d->conn) < 0)
@@ -178,16 +176,51 @@ conn_open(vn_brokered *b, const vn_desc *d)
 	c->older = b->conns[c->index];
 	b->conns[c->index] = c;
 	b->n_known++;
-	if (l && !l->ended) {
-		vn_listener_give(l, c);
+	return c;
+}
+
+/**
+ * vn_brokered_open() - an attachment begins
+ * @l: or NULL
+ *
+ * Return: the connection; without memory for it this worker ends.
+ */
+vn_conn *
+vn_brokered_open(vn_brokered *b, const vn_desc *d, vn_listener *l)
+{
+	vn_conn *c = conn_new(b, d, l);
+
+	if (c)
 		return c;
-	}
+	vn_log(b->net->hub, LOG_CRIT, "out of memory for a connection; ending");
+	_exit(71);
+}
+
+/**
+ * vn_brokered_turn_away() - a connection that nobody here can serve is given back by closing it
+ * @c: was not given to anybody
+ */
+void
+vn_brokered_turn_away(vn_brokered *b, vn_conn *c)
+{
 	c->flags |= VN_CONN_CLOSED;
 	vn_stage(b, &(vn_desc){.kind = VN_KIND_CLOSE,
 			    .flags = VN_ABORT,
 			    .conn = c->index,
 			    .gen = c->gen,
 			    .pos = c->queued});
+}
+
+static vn_conn *
+conn_accept(vn_brokered *b, const vn_desc *d)
+{
+	vn_listener *l = b->listeners[vn_desc_listener(d)];
+	vn_conn *c = vn_brokered_open(b, d, l);
+
+	if (l && !l->ended)
+		vn_listener_give(l, c);
+	else
+		vn_brokered_turn_away(b, c);
 	return c;
 }
 
@@ -210,11 +243,7 @@ vn_brokered_on_conn(vn_brokered *b, const vn_desc *d)
 	if (!c) {
 		if (!(d->flags & VN_OPEN) && d->kind != VN_KIND_OPEN)
 			return;
-		c = conn_open(b, d);
-		if (!c) {
-			vn_log(b->net->hub, LOG_CRIT, "out of memory for a connection; ending");
-			_exit(71);
-		}
+		c = conn_accept(b, d);
 	} else if (d->report > c->sent) {
 		vn_conn_on_sent(c, d->report);
 	}

@@ -34,6 +34,21 @@ vn_conn_new(vn_net *net, vn_listener *l, const vn_desc_peer *peer)
 }
 
 /**
+ * vn_attempt_done() - a backend has decided an attempt
+ * @c:  connected, of no listener; it is open from here on; or NULL
+ * @rc: if it is NULL: why
+ */
+void
+vn_attempt_done(vn_attempt *a, vn_conn *c, int rc)
+{
+	if (c)
+		c->flags |= VN_CONN_OPEN | VN_CONN_DIALLED;
+	a->conn = c;
+	a->rc = c ? 0 : rc;
+	vn_conn_wake(a->news);
+}
+
+/**
  * vn_conn_free() - it is over: nothing of it is out
  *
  * Whoever waited for it may have been woken and not have run yet: then the record stays until that has.
@@ -423,10 +438,12 @@ int
 vn_conn_close(vn_conn *c)
 {
 	vn_net *net;
+	bool is_dialled;
 
 	if (!c)
 		return 0;
 	net = c->net;
+	is_dialled = c->flags & VN_CONN_DIALLED;
 	c->flags &= ~(uint32_t)(VN_CONN_OPEN | VN_CONN_HELD);
 	free(c->linear);
 	c->linear = NULL;
@@ -435,7 +452,8 @@ vn_conn_close(vn_conn *c)
 	while (c->writers.first)
 		vn_wake(c->writers.first, -EPIPE);
 	net->ops->close(c);
-	vn_net_on_handle_closed(net);
+	if (!is_dialled)
+		vn_net_on_handle_closed(net);
 	return 0;
 }
 

@@ -5,8 +5,6 @@
 #include "client/net/connect.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -109,28 +107,39 @@ connect_try(vn_connect *c)
 		c->done(c, 0);
 }
 
+static int
+connect_socket(const vn_endpoint *to)
+{
+	char why[256];
+	int fd = socket(to->sa.ss_family, vn_endpoint_type(to) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int rc = fd < 0 ? -errno : to->scheme == VN_TCP ? vn_endpoint_set(fd, to, why) : 0;
+
+	if (rc == 0)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
 /**
  * vn_connect_begin() - begin to connect
- * @c: hub, done, sa and sa_len are set
+ * @c: hub and done are set
  *
- * done() gets what socket(2) and connect(2) have: -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH, -ENETUNREACH, -ENOENT,
- * -EACCES, -EMFILE, ...
+ * done() gets what socket(2), setsockopt(2) and connect(2) have: -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH,
+ * -ENETUNREACH, -ENOENT, -EACCES, -EMFILE, -ENODEV, ...
  */
 void
-vn_connect_begin(vn_connect *c)
+vn_connect_begin(vn_connect *c, const vn_endpoint *to)
 {
-	int on = 1;
-
+	c->sa = to->sa;
+	c->sa_len = to->sa_len;
 	c->watch.fd = -1;
 	c->again = (vn_timer){.fire = connect_again};
-	c->fd = socket(c->sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (c->fd < 0) {
-		c->done(c, -errno);
-		return;
-	}
-	if (c->sa.ss_family != AF_UNIX)
-		setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-	connect_try(c);
+	c->fd = connect_socket(to);
+	if (c->fd < 0)
+		c->done(c, c->fd);
+	else
+		connect_try(c);
 }
 
 /**

@@ -8,9 +8,8 @@
 #ifndef VN_NET_CONNECT_H
 #define VN_NET_CONNECT_H
 
-#include <sys/socket.h>
-
 #include "client/hub/hub.h"
+#include "client/net/url.h"
 
 typedef struct vn_connect vn_connect;
 struct vn_connect {
@@ -24,7 +23,7 @@ struct vn_connect {
 	vn_timer again;
 };
 
-void vn_connect_begin(vn_connect *c);
+void vn_connect_begin(vn_connect *c, const vn_endpoint *to);
 int vn_connect_take(vn_connect *c);
 void vn_connect_give_up(vn_connect *c);
 

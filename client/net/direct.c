@@ -638,6 +638,9 @@ direct_deinit(vn_net *net)
 static const vn_net_ops direct_ops = {
 	.listen = vn_direct_listen,
 	.unlisten = direct_unlisten,
+	.may_connect = vn_direct_may_connect,
+	.connect = vn_direct_connect,
+	.give_up = vn_direct_give_up,
 	.ack = direct_ack,
 	.absolve = direct_nothing,
 	.state = direct_nothing,

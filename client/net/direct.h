@@ -70,6 +70,11 @@ void vn_direct_header(vn_conn *c, bool is_last);
 void vn_direct_refuse(vn_conn *c, vn_refusal refusal);
 void vn_direct_leave(vn_conn *c);
 
+/* direct_dial.c: of vn_net_ops */
+bool vn_direct_may_connect(vn_net *net);
+void vn_direct_connect(vn_attempt *a, const vn_endpoint *to);
+void vn_direct_give_up(vn_attempt *a);
+
 /* direct_patience.c */
 void vn_direct_look(vn_direct *d, const vn_endpoint_options *o);
 void vn_direct_look_deinit(vn_direct *d);

@@ -17,6 +17,7 @@
  *     gate.c       who may come in: networks, counts, rates  proxy.c  the PROXY header
  *     patience.c   how long a client may take
  *     listener.c   the receiving end that dispenses them   read.c     the read calls
+ *     dial.c       connections that the program asks for   resolver.c, eyeballs.c, connect.c: for it
  *     direct*.c    backend: own sockets                    write.c    the write calls
  *     brokered*.c  backend: a link to a broker             net.c      vn_hub_new, vn_stop_on_term
  *     udp*.h, *.c  endpoints of datagrams                  datagram.c their socket
@@ -29,6 +30,7 @@
 
 #include "client/hub/hub.h"
 #include "client/message/end.h"
+#include "client/net/connect.h"
 #include "client/net/slab.h"
 #include "client/net/url.h"
 #include "shm/chain.h"
@@ -69,6 +71,7 @@ enum {
 		1 << 23,            /* and has it from a predecessor: nobody has asked for it yet */
 	VN_CONN_ABSOLVED = 1 << 25, /* `attempts` counts until a commit is published */
 	VN_CONN_NEWS = 1 << 24,     /* the next commit says what the state is */
+	VN_CONN_DIALLED = 1 << 26,  /* by vn_dial() */
 	VN_CONN_HEADER = 1 << 27    /* direct: its PROXY header has not come yet */
 };
 
@@ -120,10 +123,29 @@ struct vn_conn {
 	vn_addr *addr; /* made when it is asked for */
 };
 
+/* One try to connect, of a vn_dial(); it stays where it is until it is decided or given up. */
+typedef struct vn_attempt {
+	vn_net *net;
+	vn_waitq *news; /* woken when it is decided */
+	vn_conn *conn;  /* if rc is 0: open, the dialler's */
+	int rc;         /* -EINPROGRESS until then */
+	bool is_open;   /* the dialler's: begun, and not looked at since it was decided */
+	union {
+		vn_connect connect; /* direct */
+		uint16_t id;        /* brokered */
+	};
+} vn_attempt;
+
 typedef struct vn_net_ops {
 	/* Answers in l->error, l->url; may wait. */
 	int (*listen)(vn_net *net, vn_listener *l, const char *url);
 	void (*unlisten)(vn_net *net, vn_listener *l);
+	/* Can an attempt be begun? If not, net->starved hears when to ask again. */
+	bool (*may_connect)(vn_net *net);
+	/* Begins an attempt; decides a->rc and wakes a->news, at once or later. */
+	void (*connect)(vn_attempt *a, const vn_endpoint *to);
+	/* Ends one that is not decided. */
+	void (*give_up)(vn_attempt *a);
 	/* c->acked has moved (and committed, if `commit`). */
 	void (*ack)(vn_conn *c, bool commit);
 	/* c->attempts is not 0: input was committed, or somebody asks. */
@@ -239,6 +261,7 @@ int vn_brokered_init(vn_net *net, int socket);
 
 /* conn.c */
 vn_conn *vn_conn_new(vn_net *net, vn_listener *l, const vn_desc_peer *peer);
+void vn_attempt_done(vn_attempt *a, vn_conn *c, int rc);
 void vn_conn_free(vn_conn *c);
 void vn_conn_commit_taken(vn_conn *c);
 void vn_conn_ack(vn_conn *c, uint64_t to, bool commit);

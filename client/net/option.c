@@ -33,12 +33,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define IP       (VN_FOR_TCP | VN_FOR_UDP)
-#define LOCAL    (VN_FOR_UNIX | VN_FOR_SEQPACKET)
-#define STREAMS  (VN_FOR_TCP | LOCAL)
-#define A_TIME   "a time such as 500ms, 10s or 2m, up to a day"
-#define DAY_MS   (24 * 60 * 60 * 1000)
-#define NETWORKS "up to 32 networks such as 10.0.0.0/8,192.0.2.7,fe80::/10, without bits beyond /N"
+#define IP        (VN_FOR_TCP | VN_FOR_UDP)
+#define LOCAL     (VN_FOR_UNIX | VN_FOR_SEQPACKET)
+#define STREAMS   (VN_FOR_TCP | LOCAL)
+#define CONNECTED (VN_FOR_TCP | VN_FOR_DIAL)
+#define A_TIME    "a time such as 500ms, 10s or 2m, up to a day"
+#define DAY_MS    (24 * 60 * 60 * 1000)
+#define NETWORKS  "up to 32 networks such as 10.0.0.0/8,192.0.2.7,fe80::/10, without bits beyond /N"
 
 const vn_endpoint_options vn_option_defaults = {
 	.backlog = 4096,
@@ -244,14 +245,15 @@ format_subnets(const void *from, char *text, size_t size)
 static const spec specs[] = {
 	{"backlog", "a number from 1 to 65535", STREAMS, AT(backlog), RANGE(1, 65535), parse_number,
 		format_number},
-	{"keepalive", "a time from 1s to 546m, or 0s", VN_FOR_TCP, AT(keepalive_ms),
+	{"keepalive", "a time from 1s to 546m, or 0s", CONNECTED, AT(keepalive_ms),
 		RANGE(0, 32767000), parse_time, format_time},
-	{"nodelay", "on or off", VN_FOR_TCP, AT(nodelay), RANGE(0, 1), parse_switch, format_switch},
+	{"nodelay", "on or off", CONNECTED, AT(nodelay), RANGE(0, 1), parse_switch, format_switch},
 	{"reuseport", "on or off", IP, AT(reuseport), RANGE(0, 1), parse_switch, format_switch},
 	{"v6only", "on or off", IP, AT(v6only), RANGE(0, 1), parse_switch, format_switch},
-	{"interface", "the name of an interface, of 1 to 15 bytes", IP, AT(interface), RANGE(0, 0),
-		parse_interface, format_interface},
-	{"dscp", "a number from 0 to 63", IP, AT(dscp), RANGE(0, 63), parse_number, format_number},
+	{"interface", "the name of an interface, of 1 to 15 bytes", IP | VN_FOR_DIAL, AT(interface),
+		RANGE(0, 0), parse_interface, format_interface},
+	{"dscp", "a number from 0 to 63", IP | VN_FOR_DIAL, AT(dscp), RANGE(0, 63), parse_number,
+		format_number},
 	{"accept", A_TIME, STREAMS, AT(accept_ms), RANGE(0, DAY_MS), parse_time, format_time},
 	{"idle", A_TIME, STREAMS, AT(idle_ms), RANGE(0, DAY_MS), parse_time, format_time},
 	{"progress", A_TIME, STREAMS, AT(progress_ms), RANGE(0, DAY_MS), parse_time, format_time},

@@ -23,7 +23,7 @@ enum {
 	VN_FOR_UNIX = 1 << 1,
 	VN_FOR_SEQPACKET = 1 << 2,
 	VN_FOR_UDP = 1 << 3,
-	VN_N_FOR = 4,
+	VN_FOR_DIAL = 1 << 4, /* TCP, to connect to */
 };
 
 typedef enum vn_proxy {

@@ -90,8 +90,21 @@ split_host(char *text, char **host, char **port, char why[static 256])
 	return 0;
 }
 
+/* A name, and the port as if it were one of IPv4. */
 static int
-parse_host(vn_endpoint *e, char *text, int flags, char why[static 256])
+name_keep(vn_endpoint *e, const char *host, const char *port, char name[static VN_URL_MAX])
+{
+	struct sockaddr_in *in = (struct sockaddr_in *)(void *)&e->sa;
+
+	in->sin_family = AF_INET;
+	in->sin_port = htons((uint16_t)atoi(port));
+	e->sa_len = sizeof *in;
+	strcpy(name, host);
+	return 0;
+}
+
+static int
+parse_host(vn_endpoint *e, char *text, int flags, char *name, char why[static 256])
 {
 	struct addrinfo hints = {.ai_socktype = vn_endpoint_type(e),
 				.ai_flags = AI_PASSIVE | flags},
@@ -107,6 +120,8 @@ parse_host(vn_endpoint *e, char *text, int flags, char why[static 256])
 	if (strcmp(host, "*") == 0)
 		host = NULL;
 	rc = getaddrinfo(host, port, &hints, &found);
+	if (rc == EAI_NONAME && name)
+		return name_keep(e, host, port, name);
 	if (rc != 0) {
 		snprintf(why, 256,
 			"unknown host '%.100s' (%s); use an address or a name that resolves",
@@ -120,7 +135,7 @@ parse_host(vn_endpoint *e, char *text, int flags, char why[static 256])
 }
 
 static int
-parse_scheme(vn_endpoint *e, char *text, int flags, char why[static 256])
+parse_scheme(vn_endpoint *e, char *text, int flags, char *name, char why[static 256])
 {
 	size_t i = 0;
 
@@ -131,12 +146,22 @@ parse_scheme(vn_endpoint *e, char *text, int flags, char why[static 256])
 			"tcp://, udp://, unix: or seqpacket:");
 	e->scheme = (vn_scheme)i;
 	text += strlen(schemes[i].prefix);
-	return strchr(schemes[i].prefix, '/') ? parse_host(e, text, flags, why)
+	return strchr(schemes[i].prefix, '/') ? parse_host(e, text, flags, name, why)
 					      : parse_unix(e, text, why);
 }
 
+/* Which options it can have: whoever connects has use for few. */
+static uint32_t
+options_of(vn_scheme scheme, bool is_dialled)
+{
+	if (!is_dialled)
+		return schemes[scheme].what;
+	return scheme == VN_TCP ? VN_FOR_DIAL : 0;
+}
+
+/* @name: of a host that is no address; or NULL, and it is resolved if flags do not forbid it */
 static int
-endpoint_parse(vn_endpoint *e, const char *url, int flags, char why[static 256])
+endpoint_parse(vn_endpoint *e, const char *url, int flags, char *name, char why[static 256])
 {
 	char text[VN_URL_MAX], *query;
 	int rc;
@@ -151,10 +176,10 @@ endpoint_parse(vn_endpoint *e, const char *url, int flags, char why[static 256])
 	query = strchr(text, '?');
 	if (query)
 		*query++ = '\0';
-	rc = parse_scheme(e, text, flags, why);
+	rc = parse_scheme(e, text, flags, name, why);
 	if (rc < 0 || !query)
 		return rc;
-	return vn_option_parse(&e->options, schemes[e->scheme].what, query, !flags, why);
+	return vn_option_parse(&e->options, options_of(e->scheme, name), query, !flags, why);
 }
 
 /**
@@ -168,14 +193,51 @@ endpoint_parse(vn_endpoint *e, const char *url, int flags, char why[static 256])
 int
 vn_endpoint_parse(vn_endpoint *e, const char *url, char why[static 256])
 {
-	return endpoint_parse(e, url, 0, why);
+	return endpoint_parse(e, url, 0, NULL, why);
 }
 
 /* The same, but a host must be an address: for those who cannot wait. */
 int
 vn_endpoint_parse_numeric(vn_endpoint *e, const char *url, char why[static 256])
 {
-	return endpoint_parse(e, url, AI_NUMERICHOST, why);
+	return endpoint_parse(e, url, AI_NUMERICHOST, NULL, why);
+}
+
+/* Port 0 is nobody's, and neither is an address of everybody's. */
+static bool
+is_somewhere(const vn_endpoint *e, bool is_name)
+{
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)&e->sa;
+	const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)&e->sa;
+
+	if (e->sa.ss_family == AF_INET6)
+		return in6->sin6_port && !IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr);
+	return e->sa.ss_family == AF_UNIX ||
+	       (in->sin_port && (is_name || in->sin_addr.s_addr != INADDR_ANY));
+}
+
+/**
+ * vn_endpoint_parse_peer() - find out what a URL means to who connects to it
+ * @host: becomes "", and e is complete; or the name that is to be resolved, and e has the port
+ * @why:  a sentence when it fails
+ *
+ * Return: 0 or -EINVAL.
+ */
+int
+vn_endpoint_parse_peer(
+	vn_endpoint *e, const char *url, char host[static VN_URL_MAX], char why[static 256])
+{
+	int rc;
+
+	*host = '\0';
+	rc = endpoint_parse(e, url, AI_NUMERICHOST, host, why);
+	if (rc == 0 && e->scheme != VN_TCP && e->scheme != VN_UNIX)
+		return fail(why, -EINVAL, "only %s can be connected to", "tcp:// and unix:");
+	if (rc == 0 && !is_somewhere(e, *host))
+		return fail(why, -EINVAL,
+			"somebody to talk to has an address and a port of their own, as in %s",
+			"tcp://127.0.0.1:7000");
+	return rc;
 }
 
 static void

@@ -145,7 +145,7 @@ assert_stay(
 
 START_TEST(lanes_follow_a_number_over_its_incarnations)
 {
-	vn_worker other;
+	static vn_worker other;
 	json_t *all;
 
 	setup();
