@@ -18,6 +18,7 @@
 #include "broker/counters.h"
 #include "broker/ledger.h"
 #include "broker/log.h"
+#include "broker/slow.h"
 #include "client/hub/hub.h"
 #include "client/hub/log.h"
 #include "client/net/gate.h"
@@ -268,6 +269,8 @@ struct vn_broker {
 	int reserve;                /* a descriptor, for when there is none */
 	vn_timer balance_timer;
 	vn_timer leave_timer; /* while somebody gives away what it has */
+	uint32_t taking_at;   /* vn_ticks() of the batch that is taken off a lane */
+	vn_slow slow;
 	vn_counters *counters;
 	vn_broker_counters *count; /* of these, the broker's own */
 	uint64_t n_lines_untold

@@ -22,6 +22,7 @@
 #include "broker/debt.h"
 #include "broker/liveness.h"
 #include "broker/socket.h"
+#include "broker/stages.h"
 
 /* Records in lists. */
 
@@ -126,6 +127,7 @@ vn_dispatch_unwait(vn_broker *b, vn_record *r)
 		return;
 	line_remove(b->ledger, line_of(b, r), r);
 	r->flags &= ~(uint32_t)(VN_R_WAITING | VN_R_STARVED);
+	r->wait_since = vn_broker_ms(b);
 	b->n_waiting--;
 }
 
@@ -551,6 +553,7 @@ sweep_worker(vn_broker *b, vn_worker *w, uint32_t now)
 			vn_record_prefetch(b->ledger, index);
 		if (r->flags & VN_R_CLOSED)
 			vn_socket_linger(b, r);
+		vn_stages_age(b, r);
 		if (patience && is_overdue(r, now, patience))
 			vn_liveness_kill(w, "held a request for longer than request-timeout");
 		if (!(r->flags & VN_R_RESUMABLE) || !vn_record_at_rest(r) ||

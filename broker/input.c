@@ -15,6 +15,7 @@
 #include "broker/dispatch.h"
 #include "broker/keep.h"
 #include "broker/socket.h"
+#include "broker/stages.h"
 
 #define LAST_EVENTS (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)
 #define ROOM_MIN    64 /* a rest of a block smaller than this is not worth a receive */
@@ -352,6 +353,8 @@ vn_socket_on_event(void *arg, uint32_t index, uint32_t gen, uint32_t events)
 		vn_socket_on_reset(b, r);
 		return;
 	}
+	if (VN_STAGES && !(r->flags & VN_R_READABLE) && vn_record_at_rest(r))
+		r->arrived = vn_stages_now(b);
 	r->flags |= VN_R_READABLE;
 	if (events & LAST_EVENTS)
 		r->flags |= VN_R_LAST;

@@ -23,6 +23,7 @@
 #include "broker/keep.h"
 #include "broker/settle.h"
 #include "broker/socket.h"
+#include "broker/stages.h"
 #include "broker/worker.h"
 
 #define BATCH 64
@@ -69,9 +70,27 @@ commit_more(vn_broker *b, vn_worker *w, vn_record *r, uint64_t to)
 	return vn_keep_commit(b, r);
 }
 
+/* Is a request done by this commit? The end of file alone is none, nor is what comes in reply to our own worker. */
+static bool
+is_request_done(const vn_record *r, uint64_t to)
+{
+	uint64_t end = r->received - !!(r->flags & VN_R_ENDED);
+
+	return (to < end ? to : end) > r->committed && !(r->flags & VN_R_DIALLED);
+}
+
+static void
+count_request(vn_broker *b, vn_worker *w, vn_record *r, vn_desc_times times)
+{
+	vn_count(&w->count->n_requests, 1);
+	vn_count(&b->count->n_requests, 1);
+	if (VN_STAGES)
+		vn_stages_finished(b, w, r, times);
+}
+
 /* Input up to `to` is used up: its blocks are ours again. */
 static const char *
-take_ack(vn_broker *b, vn_worker *w, vn_record *r, uint64_t to, bool commit)
+take_ack(vn_broker *b, vn_worker *w, vn_record *r, const vn_desc *d, uint64_t to, bool commit)
 {
 	const char *bad;
 
@@ -91,11 +110,9 @@ take_ack(vn_broker *b, vn_worker *w, vn_record *r, uint64_t to, bool commit)
 	}
 	r->flags &= ~(uint32_t)VN_R_NEED_INPUT;
 	if (commit) {
-		bool is_request = !(r->flags & VN_R_DIALLED);
-
-		vn_count(&w->count->n_requests, is_request);
-		vn_count(&b->count->n_requests, is_request);
-		w->served |= is_request;
+		if (is_request_done(r, to))
+			count_request(b, w, r, d->times);
+		w->served |= !(r->flags & VN_R_DIALLED);
 		if (r->flags & (VN_R_TRIED | VN_R_STAGED) && (bad = commit_more(b, w, r, to)))
 			return bad;
 		r->committed = to;
@@ -159,7 +176,7 @@ take_close(vn_broker *b, vn_worker *w, vn_record *r, const vn_desc *d)
 		return "kind";
 	if (d->pos != r->queued)
 		return "pos";
-	bad = take_ack(b, w, r, r->delivered, true);
+	bad = take_ack(b, w, r, d, r->delivered, true);
 	if (bad)
 		return bad;
 	r->flags |= VN_R_CLOSED;
@@ -232,10 +249,10 @@ take_positions(vn_broker *b, vn_worker *w, vn_record *r, const vn_desc *d)
 	case VN_KIND_SEND:
 		bad = take_send(b, w, r, d);
 		if (!bad && (d->flags & VN_ACK))
-			bad = take_ack(b, w, r, d->report, d->flags & VN_COMMIT);
+			bad = take_ack(b, w, r, d, d->report, d->flags & VN_COMMIT);
 		return bad;
 	case VN_KIND_ACK:
-		return take_ack(b, w, r, d->report, d->flags & VN_COMMIT);
+		return take_ack(b, w, r, d, d->report, d->flags & VN_COMMIT);
 	case VN_KIND_SHUTDOWN:
 		return take_shutdown(r, d);
 	case VN_KIND_CLOSE:
@@ -409,6 +426,7 @@ vn_intake_take(vn_broker *b, vn_worker *w)
 	if (n == 0)
 		return false;
 	vn_link_release(&w->link);
+	b->taking_at = vn_stages_now(b);
 	for (int i = 0; i < n && !w->broken; i++) {
 		const char *bad;
 
@@ -437,6 +455,7 @@ vn_intake_drain(vn_broker *b, vn_worker *w)
 			vn_worker_violation(w, "tail cursor", NULL);
 			return;
 		}
+		b->taking_at = vn_stages_now(b);
 		for (int i = 0; i < n && !w->broken; i++) {
 			const char *bad = take_one(b, w, &batch[i], false);
 

@@ -62,7 +62,7 @@ int
 vn_keep_output(vn_broker *b, vn_worker *w, vn_record *r)
 {
 	vn_ledger *l = b->ledger;
-	vn_chain to = VN_CHAIN_EMPTY;
+	vn_chain to = {VN_NO_BLOCK, VN_NO_BLOCK, r->out.charge};
 	uint64_t at = r->sent;
 	uint32_t ref;
 	int rc = 0;

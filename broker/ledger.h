@@ -97,17 +97,19 @@ typedef struct vn_record {
 	uint8_t listener; /* the worker's number for it */
 	/* output */
 	uint64_t queued, queued_c, sent, reported;
-	vn_chain out;
+	vn_chain out; /* its charge: commits whose output has not left */
 	uint32_t debt_next, output_next, unreported_next;
 	uint32_t prev, next;           /* of its worker's attached, or of closing */
 	uint32_t wait_prev, wait_next; /* of waiting, or of its worker's starved */
 	/* cold */
 	uint32_t since;       /* at rest, or with this input un-acknowledged: milliseconds */
-	uint32_t wait_since;  /* of the hub's clock */
+	uint32_t wait_since;  /* of the hub's clock; and until, when it has left the line */
 	uint64_t id;          /* never used again; 0 in a free record */
 	uint32_t opened;      /* seconds of the hub's clock */
 	uint32_t incarnation; /* of the current or last worker */
 	vn_desc_peer peer;
+	uint32_t arrived;  /* vn_ticks(): the request that it has now (stages.h) */
+	uint32_t finished; /* and that whose output has not left, the oldest */
 	/* what deaths, moves and state leave behind */
 	vn_chain kept
 		__attribute__((aligned(64))); /* input from `delivered` on, in the spill area */

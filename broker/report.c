@@ -18,9 +18,11 @@
 
 #include "broker/change.h"
 #include "broker/dispatch.h"
+#include "broker/latency.h"
 #include "broker/options.h"
 #include "broker/quarantine.h"
 #include "broker/show.h"
+#include "broker/stages.h"
 
 #define ACTIVE_MS 1000u
 
@@ -139,7 +141,7 @@ info_next(vn_query *q, vn_row *row)
 
 static const vn_columns worker_columns = COLUMNS("id", "pid", "state", "uptime_seconds", "conns",
 	"busy", "requests_total", "bytes_in_total", "bytes_out_total", "restarts", "violations",
-	"last_death", "dialling");
+	"last_death", "dialling", VN_STAGE_COLUMNS);
 
 static void
 worker_row(const vn_broker *b, const vn_worker *w, vn_row *row)
@@ -162,6 +164,7 @@ worker_row(const vn_broker *b, const vn_worker *w, vn_row *row)
 	vn_row_number(row, w->count->n_violations);
 	vn_row_text(row, "%s", w->last_death);
 	vn_row_number(row, w->n_dials);
+	vn_row_stages(row, &w->count->wait, &w->count->run, &w->count->write);
 }
 
 static uint64_t
@@ -191,11 +194,11 @@ workers_next(vn_query *q, vn_row *row)
 
 /* listeners */
 
-static const vn_columns listener_columns =
-	COLUMNS("name", "url", "resumable", "state", "conns", "accepted_total", "refused_total",
-		"workers", "max", "refusals_total.denied", "refusals_total.per_address",
-		"refusals_total.rate", "refusals_total.header", "refusals_total.header_late",
-		"refusals_total.max", "refusals_total.no_descriptor", "refusals_total.max_conns");
+static const vn_columns listener_columns = COLUMNS("name", "url", "resumable", "state", "conns",
+	"accepted_total", "refused_total", "workers", "max", "refusals_total.denied",
+	"refusals_total.per_address", "refusals_total.rate", "refusals_total.header",
+	"refusals_total.header_late", "refusals_total.max", "refusals_total.no_descriptor",
+	"refusals_total.max_conns", VN_STAGE_COLUMNS);
 
 _Static_assert(VN_N_REFUSALS == 8, "each reason of a refusal has a column");
 
@@ -248,6 +251,7 @@ listener_row(const vn_broker *b, const vn_broker_endpoint *e, vn_row *row)
 		vn_row_number(row, e->max);
 	for (int i = 0; i < VN_N_REFUSALS; i++)
 		vn_row_number(row, e->count->n_refusals[i]);
+	vn_row_stages(row, &e->count->wait, &e->count->run, &e->count->write);
 }
 
 static vn_query_step
@@ -268,7 +272,7 @@ listeners_next(vn_query *q, vn_row *row)
 
 static const vn_columns conn_columns = COLUMNS("id", "listener", "worker", "state", "peer",
 	"unacked_bytes", "unsent_bytes", "age_seconds", "bytes_in_total", "bytes_out_total",
-	"received", "delivered", "acked", "committed", "queued", "sent");
+	"received", "delivered", "acked", "committed", "queued", "sent", "input_seconds");
 
 static void
 peer_unix(const vn_desc_peer *peer, vn_row *row)
@@ -317,6 +321,18 @@ conn_who(const vn_broker *b, const vn_record *r, vn_row *row)
 	vn_row_peer(row, &r->peer);
 }
 
+/* How old the request is that it has now. */
+static void
+conn_input(const vn_broker *b, const vn_record *r, vn_row *row)
+{
+	uint64_t ns = vn_stages_input_ns(b, r);
+
+	if (ns)
+		vn_row_seconds(row, ns);
+	else
+		vn_row_none(row);
+}
+
 static void
 conn_row(const vn_broker *b, const vn_record *r, vn_row *row)
 {
@@ -334,6 +350,7 @@ conn_row(const vn_broker *b, const vn_record *r, vn_row *row)
 	vn_row_number(row, r->committed);
 	vn_row_number(row, r->queued);
 	vn_row_number(row, r->sent);
+	conn_input(b, r, row);
 }
 
 /* Has it something to do, or had it within the last second? `since` is when that changed. */
@@ -459,6 +476,8 @@ const vn_report vn_reports[] = {
 	{"workers", "", "worker processes", false, false, &worker_columns, workers_next, NULL},
 	{"listeners", "", "endpoints", false, false, &listener_columns, listeners_next, NULL},
 	{"conns", CONNS_ARGUMENTS, "connections", false, true, &conn_columns, conns_next, NULL},
+	{"slow", "", "the slowest requests of the last minute, slowest first", false, false,
+		&vn_slow_columns, vn_slow_next, NULL},
 	{"lanes", "", "shared memory, one lane each way for each worker", false, false,
 		&lane_columns, lanes_next, NULL},
 	{"config", "", "each option, its value, and where that came from", false, false,

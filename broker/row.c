@@ -62,6 +62,16 @@ vn_row_flag(vn_row *row, bool flag)
 }
 
 /**
+ * vn_row_seconds() - the next value is a duration, shown in seconds
+ * @ns: nanoseconds; microseconds are shown
+ */
+void
+vn_row_seconds(vn_row *row, uint64_t ns)
+{
+	*row_next(row) = (vn_value){.kind = VN_VALUE_SECONDS, .number = ns};
+}
+
+/**
  * vn_row_text() - the next value is a text; an empty one counts as none
  * @format: of printf(3); cut when the row has no more room, control characters are replaced
  */
@@ -91,6 +101,9 @@ value_text(const vn_value *v, char number[static 24])
 	switch (v->kind) {
 	case VN_VALUE_NUMBER:
 		snprintf(number, 24, "%" PRIu64, v->number);
+		return number;
+	case VN_VALUE_SECONDS:
+		snprintf(number, 24, "%.6f", (double)v->number / 1e9);
 		return number;
 	case VN_VALUE_FLAG:
 		return v->number ? "yes" : "no";
@@ -182,6 +195,8 @@ value_json(const vn_value *v)
 	switch (v->kind) {
 	case VN_VALUE_NUMBER:
 		return json_integer((json_int_t)v->number);
+	case VN_VALUE_SECONDS:
+		return json_real((double)v->number / 1e9);
 	case VN_VALUE_FLAG:
 		return json_boolean(v->number);
 	case VN_VALUE_TEXT:
@@ -230,7 +245,7 @@ vn_row_json(const vn_row *row, const vn_columns *c)
 		rc = json_object_set_new(home, name, value_json(&row->values[i]));
 	}
 	if (rc == 0)
-		text = json_dumps(object, 0);
+		text = json_dumps(object, JSON_REAL_PRECISION(9));
 	json_decref(object);
 	return text;
 }

@@ -16,8 +16,14 @@
 #define VN_ROW_BYTES 2048 /* of text in a row */
 
 typedef struct vn_value {
-	enum { VN_VALUE_NONE, VN_VALUE_NUMBER, VN_VALUE_TEXT, VN_VALUE_FLAG } kind;
-	uint64_t number;
+	enum {
+		VN_VALUE_NONE,
+		VN_VALUE_NUMBER,
+		VN_VALUE_TEXT,
+		VN_VALUE_FLAG,
+		VN_VALUE_SECONDS
+	} kind;
+	uint64_t number; /* SECONDS: nanoseconds */
 	const char *text;
 } vn_value;
 
@@ -42,6 +48,7 @@ void vn_row_clear(vn_row *row);
 void vn_row_none(vn_row *row);
 void vn_row_number(vn_row *row, uint64_t number);
 void vn_row_flag(vn_row *row, bool flag);
+void vn_row_seconds(vn_row *row, uint64_t ns);
 void vn_row_text(vn_row *row, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 void vn_widths_measure(vn_widths *w, const vn_row *row);

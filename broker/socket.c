@@ -27,6 +27,7 @@
 #include "broker/input.h"
 #include "broker/keep.h"
 #include "broker/settle.h"
+#include "broker/stages.h"
 
 #define EVENTS     (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET)
 #define SEND_PARTS 64
@@ -126,6 +127,7 @@ vn_socket_drop_output(vn_broker *b, vn_record *r)
 			vn_block_free(l->spill_blocks, ref);
 	}
 	r->sent = r->queued;
+	r->out.charge = 0;
 }
 
 static void
@@ -418,6 +420,8 @@ vn_socket_flush(vn_broker *b, vn_record *r)
 		if (n < (ssize_t)wanted)
 			r->flags &= ~(uint32_t)VN_R_WRITABLE;
 	}
+	if (r->out.charge && r->sent >= r->queued_c)
+		vn_stages_written(b, r);
 }
 
 /**

@@ -131,6 +131,7 @@ sweep_fire(vn_timer *t)
 	vn_patience_sweep(b, SWEEP_EVERY);
 	vn_liveness_sweep(b);
 	vn_keep_trim(b->ledger);
+	vn_slow_sweep(b);
 	vn_broker_sample(b);
 	vn_wheel_arm(b->hub->wheel, t, b->hub->now + SWEEP_EVERY);
 }
