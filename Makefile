@@ -240,6 +240,11 @@ $(BUILD)/bench/lane: $(LANE_OBJ) $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $(LANE_OBJ) $(ARCHIVE) -lzmq -lnng $(LIBS)
 
+# Threads and processes, beside the system's own and beside a lane.
+$(BUILD)/bench/os: $(OBJ)/tests/bench/os.o $(OBJ)/tests/bench/lane/hub.o $(OBJ)/tests/bench/lane/link.o $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $^ $(LIBS)
+
 # The bare side of the bench and its load generator have no library of ours in them.
 $(BUILD)/bench/%: $(OBJ)/tests/bench/%.o
 	@mkdir -p $(@D)

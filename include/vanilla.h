@@ -736,7 +736,7 @@ int vn_pool_close(vn_pool *p);
 
 /*
  * Threads. vn_thread_spawn() runs f(hub, parent, arg) in a thread that has a hub of its own. It talks to its parent by a
- * pair of ends of T, and the parent to it by the pair that is returned: two queues, each of 16 items or more, up to 512.
+ * pair of ends of T, and the parent to it by the pair that is returned: two queues, each of 64 items or more, up to 2048.
  * They are like all other ends, each side's in its own thread; vn_on_drop() is not for them. What an item points to is
  * the program's to keep, and belongs to who has received it. -EINVAL for T above 64 KiB.
  *

@@ -5,7 +5,7 @@
  *     sender: fills a chunk --[full]--> receiver: empties it --[empty]--> sender
  *
  * Two rings of pointers, so neither a lock nor an allocation for an item, and an ordered access for each chunk alone.
- * A chunk has up to 32 items; there are 16 at most, made as they are needed, and then the sender waits for one to come
+ * A chunk has up to 32 items; there are 64 at most, made as they are needed, and then the sender waits for one to come
  * back. The sender publishes a chunk that is full, and at the end of its turn the one that it has begun.
  */
 #ifndef VN_OS_CROSSING_H
@@ -14,7 +14,7 @@
 #include "client/os/handoff.h"
 
 #define VN_CHUNK_ITEMS 32u
-#define VN_N_CHUNKS    16u
+#define VN_N_CHUNKS    64u
 
 typedef struct vn_chunk vn_chunk;
 

@@ -4,10 +4,12 @@
 They run, they have nothing that was not meant for them, and they die with whoever started them, however that ends.
 """
 import os
+import pathlib
+import random
 import signal
 import subprocess
 
-from support import ANY_PORT, Case, alive, ask, eventually, example, helper, receive_line
+from support import ANY_PORT, Case, alive, ask, eventually, example, helper, receive_all, receive_line
 
 
 class Processes:
@@ -75,6 +77,72 @@ class Alone(Processes, Case):
 
 class Broker(Processes, Case):
     workers = 1
+
+
+class Files:
+    """The file server: what is in the folder, all of it, and nothing else."""
+    workers = 0
+
+    def setUp(self):
+        super().setUp()
+        self.root = pathlib.Path(self.folder()) / "site"
+        (self.root / "sub").mkdir(parents=True)
+        (self.root / "index.html").write_text("hello")
+        (self.root / "sub" / "a b").write_text("spaced")
+        self.large = random.Random(1).randbytes(3 << 20)
+        (self.root / "large").write_bytes(self.large)
+        (self.root.parent / "secret").write_text("secret")
+        (self.root / "out").symlink_to("../secret")
+        (self.root / "abs").symlink_to("/etc/passwd")
+        os.mkfifo(self.root / "fifo")
+        self.files = self.service(example("files"), ANY_PORT, self.root, workers=self.workers)
+
+    def request(self, text):
+        """Return: (status, what follows the empty line)."""
+        with self.files.connect() as sock:
+            sock.sendall(text)
+            head, _, body = receive_all(sock).partition(b"\r\n\r\n")
+            return int(head.split()[1]), body
+
+    def get(self, target):
+        return self.request(b"GET " + target + b" HTTP/1.0\r\nHost: here\r\n\r\n")
+
+    def test_files_come_whole(self):
+        self.assertEqual(self.get(b"/"), (200, b"hello"))
+        self.assertEqual(self.get(b"/sub/a%20b?x"), (200, b"spaced"))
+        self.assertEqual(self.get(b"/large"), (200, self.large))
+        self.assertEqual(self.request(b"HEAD /large HTTP/1.0\n\n"), (200, b""))
+        self.files.stop()
+
+    def test_nothing_else_does(self):
+        for target in (b"/../secret", b"/sub/../../secret", b"/%2e%2e/secret", b"//etc/passwd", b"/out", b"/abs",
+                       b"/fifo", b"/sub", b"/..%2fsecret", b"/sub/", b"/none", b"/index.html/x", b"/" + b"x" * 300):
+            status, body = self.get(target)
+            self.assertIn((status, body), ((403, b""), (404, b"")), target)
+        for text in (b"GET secret HTTP/1.0\n\n", b"GET /%zz HTTP/1.0\n\n", b"GET /%00 HTTP/1.0\n\n", b"GET\n\n",
+                     b"GET /% HTTP/1.0\n\n", b"GET /" + b"x" * 2042, b"G" * 2047,
+                     b"GET / HTTP/1.0\n" + b"a: b\n" * 100):
+            self.assertEqual(self.request(text), (400, b""), text)
+        self.assertEqual(self.request(b"PUT / HTTP/1.0\n\n"), (501, b""))
+        self.assertEqual(self.get(b"/"), (200, b"hello"))
+        self.files.stop()
+
+    def test_many_at_a_time(self):
+        socks = [self.files.connect() for _ in range(50)]
+        for sock in socks:
+            sock.sendall(b"GET /large HTTP/1.0\r\n\r\n")
+        for sock in socks:
+            with sock:
+                self.assertTrue(receive_all(sock).endswith(b"\r\n\r\n" + self.large))
+        self.files.stop()
+
+
+class FilesAlone(Files, Case):
+    workers = 0
+
+
+class FilesBroker(Files, Case):
+    workers = 2
 
 
 class Jobs(Case):

@@ -245,8 +245,8 @@ START_TEST(who_finds_no_room_waits_and_goes_on_when_there_is_some)
 	vn_pair t = vn_thread_spawn(h, long, take_few, &s);
 	long n = send_until_full(h, t.tx), item;
 
-	ck_assert_int_ge(n, 16);
-	ck_assert_int_le(n, 512);
+	ck_assert_int_ge(n, 64);
+	ck_assert_int_le(n, 2048);
 	__atomic_store_n(&s.go, 1, __ATOMIC_SEQ_CST);
 	for (item = n; item < n + 5000; item++)
 		suite_assert(vn_send(t.tx, &item) == 0);
