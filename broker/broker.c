@@ -16,6 +16,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "broker/admin.h"
 #include "broker/balance.h"
 #include "broker/change.h"
 #include "broker/dial.h"
@@ -112,6 +113,8 @@ open_all(vn_broker *b)
 	if (code == 0)
 		code = open_counters(b);
 	if (code == 0)
+		code = vn_admin_open(b);
+	if (code == 0)
 		code = vn_endpoints_open_fixed(b);
 	return code;
 }
@@ -167,6 +170,7 @@ close_all(vn_broker *b)
 	vn_endpoints_close(b);
 	vn_dials_deinit(b);
 	b->counters = vn_counters_close(b->counters);
+	vn_admin_close(b);
 	vn_control_close(b);
 	b->quarantine = vn_quarantine_free(b->quarantine);
 	b->ledger = vn_ledger_free(b->ledger);

@@ -67,6 +67,7 @@ typedef struct vn_config {
 	vn_listen_option listens[VN_MAX_LISTENS];
 	uint32_t n_listens;
 	char *control_path;
+	char *admin; /* URL, or NULL */
 	char *name;
 	vn_time start_timeout, release_after, linger_timeout, drain_timeout, queue_timeout;
 	vn_time reload_trial;
@@ -259,11 +260,11 @@ struct vn_broker {
 	vn_waitq done;   /* main waits here */
 	vn_time stop_at; /* the drain ends */
 	vn_time started;
-	struct vn_control *control;
-	struct vn_change *change;     /* change.h */
-	struct vn_recorder *recorder; /* recorder.h */
-	struct vn_events *events;     /* event.h */
-	struct vn_history *history;   /* history.h */
+	struct vn_control *control, *admin; /* admin: of --admin, or NULL */
+	struct vn_change *change;           /* change.h */
+	struct vn_recorder *recorder;       /* recorder.h */
+	struct vn_events *events;           /* event.h */
+	struct vn_history *history;         /* history.h */
 	vn_log_state log;
 	struct vn_watcher *watcher; /* patience.h */
 	int reserve;                /* a descriptor, for when there is none */

@@ -17,9 +17,14 @@
 #include <unistd.h>
 
 #include "broker/control.h"
+#include "broker/http.h"
 #include "broker/log.h"
 
-#define JUNK_READS 512 /* more than any socket buffer holds by default */
+#define JUNK_READS  512 /* more than any socket buffer holds by default */
+#define CHUNK_HEAD  6   /* four digits and a line break */
+#define CHUNK_TAIL  2
+#define LINGER_TIME (1 * VN_SEC)
+#define LINGER_MAX  (1 << 20)
 
 static void
 client_on_event(vn_watch *w, uint32_t events)
@@ -73,6 +78,32 @@ vn_client_work(vn_client *c, uint32_t amount)
 	return rc < 0 ? rc : alive(c);
 }
 
+/* Room for the frame of the chunk that lies in `out`. */
+static void
+chunk_open(vn_client *c)
+{
+	if (c->chunked)
+		c->out_len = CHUNK_HEAD;
+}
+
+/* The frame, now that the length is known; a chunk of nothing would be the last one, so it is none. */
+static void
+chunk_close(vn_client *c)
+{
+	char head[CHUNK_HEAD + 1];
+
+	if (!c->chunked)
+		return;
+	if (c->out_len == CHUNK_HEAD) {
+		c->out_len = 0;
+		return;
+	}
+	snprintf(head, sizeof head, "%04x\r\n", (unsigned)(c->out_len - CHUNK_HEAD) & 0xffff);
+	memcpy(c->out, head, CHUNK_HEAD);
+	memcpy(c->out + c->out_len, "\r\n", CHUNK_TAIL);
+	c->out_len += CHUNK_TAIL;
+}
+
 /**
  * vn_client_flush() - wait until everything is sent
  *
@@ -90,6 +121,7 @@ vn_client_flush(vn_client *c)
 	int rc = alive(c);
 	bool stuck = false;
 
+	chunk_close(c);
 	while (sent < c->out_len && rc == 0) {
 		ssize_t n =
 			send(c->fd, c->out + sent, c->out_len - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -107,7 +139,34 @@ vn_client_flush(vn_client *c)
 		}
 	}
 	c->out_len = 0;
+	chunk_open(c);
 	return rc;
+}
+
+/**
+ * vn_client_chunk() - what is written from here on goes out as chunks of HTTP/1.1
+ */
+int
+vn_client_chunk(vn_client *c)
+{
+	int rc = vn_client_flush(c);
+
+	c->chunked = true;
+	chunk_open(c);
+	return rc;
+}
+
+/**
+ * vn_client_chunk_end() - the last chunk, if there were any
+ */
+int
+vn_client_chunk_end(vn_client *c)
+{
+	if (!c->chunked)
+		return alive(c);
+	chunk_close(c);
+	c->chunked = false;
+	return vn_client_write(c, "0\r\n\r\n", 5);
 }
 
 /* Has it left for good? One that has only ended its own side still reads. */
@@ -167,8 +226,11 @@ vn_client_wake_followers(vn_control *control)
 int
 vn_client_write(vn_client *c, const char *data, size_t len)
 {
+	if (c->mute)
+		return alive(c);
 	while (len > 0) {
-		size_t room = sizeof c->out - c->out_len, n = len < room ? len : room;
+		size_t room = sizeof c->out - c->out_len - (c->chunked ? CHUNK_TAIL : 0);
+		size_t n = len < room ? len : room;
 
 		memcpy(c->out + c->out_len, data, n);
 		c->out_len += (uint32_t)n;
@@ -255,7 +317,8 @@ line_take(vn_client *c)
 	c->in_used += (uint32_t)n + (newline != NULL);
 	if (n > 0 && line[n - 1] == '\r')
 		n--;
-	vn_log_clean(line, n);
+	for (size_t i = 0; i < n; i++)
+		line[i] = line[i] ? line[i] : '\x01'; /* it would end there, and hide the rest */
 	line[n] = '\0';
 	return line;
 }
@@ -288,11 +351,16 @@ client_receive(vn_client *c, vn_time until)
 	return 0;
 }
 
-/* Waits for the next line, when the answers to earlier ones are sent. */
-static int
-line_read(vn_client *c, char **line)
+/**
+ * vn_client_line() - wait for the next line, when the answers to earlier ones are sent
+ * @until: or -ETIMEDOUT
+ * @line:  as it came, without its end; good until the next one is asked for
+ *
+ * Return: 0; -EPIPE at the end; -EMSGSIZE: it is too long; -ECANCELED; or what recv(2) says.
+ */
+int
+vn_client_line(vn_client *c, vn_time until, char **line)
 {
-	vn_time until = vn_hub_after(c->control->hub, VN_CLIENT_IDLE);
 	int rc = 0;
 
 	while (rc == 0 && !(*line = line_take(c))) {
@@ -337,25 +405,74 @@ client_free(vn_client *c)
 	vn_control_client_gone(control);
 }
 
+/* A line of the control socket. */
+static int
+line_answer(vn_client *c, char *line)
+{
+	if (vn_http_is(line))
+		return vn_http_serve(c, line);
+	vn_log_clean(line, strlen(line));
+	return vn_command_line(c, line);
+}
+
+static int
+line_too_long(vn_client *c)
+{
+	c->in[c->in_len] = '\0';
+	if (vn_http_is(c->in))
+		return vn_http_refuse(c, 414, "the path is too long");
+	return vn_client_error(c, "limit", "a line has at most %d bytes", VN_LINE_BYTES - 1);
+}
+
+static int
+lines_run(vn_client *c)
+{
+	char *line;
+	int rc = alive(c);
+
+	while (rc == 0 && !c->leaving) {
+		rc = vn_client_line(c, vn_hub_after(c->control->hub, VN_CLIENT_IDLE), &line);
+		if (rc == 0)
+			rc = vn_client_work(c, VN_CLIENT_WORK_LINE);
+		if (rc == 0)
+			rc = line_answer(c, line);
+	}
+	if (rc == -EMSGSIZE)
+		rc = line_too_long(c);
+	return rc == -EPIPE ? 0 : rc;
+}
+
+/* Until the client has read the end, or for LINGER_TIME: a reset would overtake what was sent. */
+static void
+linger(vn_client *c)
+{
+	vn_time until = vn_hub_after(c->control->hub, LINGER_TIME);
+	char junk[1024];
+	size_t total = 0;
+	ssize_t n = 1;
+
+	shutdown(c->fd, SHUT_WR);
+	while (n != 0 && total < LINGER_MAX) {
+		n = recv(c->fd, junk, sizeof junk, MSG_DONTWAIT);
+		total += n > 0 ? (size_t)n : 0;
+		if (n < 0 && (errno != EAGAIN || client_wait(c, until) < 0))
+			return;
+	}
+}
+
 static int
 client_run(vn_hub *h, void *arg)
 {
 	vn_client *c = arg;
-	char *line;
 	int rc = alive(c);
 
 	(void)h;
-	while (rc == 0 && !c->leaving) {
-		rc = line_read(c, &line);
-		if (rc == 0)
-			rc = vn_client_work(c, VN_CLIENT_WORK_LINE);
-		if (rc == 0)
-			rc = vn_command_line(c, line);
-	}
-	if (rc == -EMSGSIZE)
-		vn_client_error(c, "limit", "a line has at most %d bytes", VN_LINE_BYTES - 1);
-	if (rc == 0 || rc == -EPIPE || rc == -EMSGSIZE)
-		vn_client_flush(c);
+	if (rc == 0)
+		rc = c->control->is_web ? vn_http_run(c) : lines_run(c);
+	if (rc == 0)
+		rc = vn_client_flush(c);
+	if (rc == 0 && c->control->is_web)
+		linger(c);
 	client_free(c);
 	return 0;
 }

@@ -74,11 +74,23 @@ reject(int fd, const char *text)
 }
 
 static void
+web_accepted(vn_control *control, int fd)
+{
+	if (control->n_clients >= control->max_clients)
+		reject(fd, "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n"
+			   "Content-Length: 0\r\n\r\n");
+	else if (vn_client_open(control, fd) < 0)
+		vn_client_hang_up(fd);
+}
+
+static void
 accepted(vn_control *control, int fd)
 {
-	if (!peer_allowed(fd))
+	if (control->is_web)
+		web_accepted(control, fd);
+	else if (!peer_allowed(fd))
 		reject(fd, "ERR denied this socket is for the user who runs the broker\n\n");
-	else if (control->n_clients >= VN_CLIENTS_MAX)
+	else if (control->n_clients >= control->max_clients)
 		reject(fd, "ERR limit 64 clients are connected already; try again later\n\n");
 	else if (vn_client_open(control, fd) < 0)
 		reject(fd, "ERR memory out of memory; try again later\n\n");
@@ -105,7 +117,7 @@ on_event(vn_watch *w, uint32_t events)
 	for (int i = 0; i < ACCEPTS; i++) {
 		int fd;
 
-		if (control->n_clients >= VN_CLIENTS_MAX && anybody_leaving(control))
+		if (control->n_clients >= control->max_clients && anybody_leaving(control))
 			return;
 		fd = accept4(control->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0)
@@ -267,6 +279,50 @@ control_free(vn_control *control)
 		free(control);
 }
 
+static vn_control *
+control_new(vn_broker *b, bool is_web)
+{
+	vn_control *control = calloc(1, sizeof *control);
+
+	if (!control)
+		return NULL;
+	control->hub = b->hub;
+	control->fd = -1;
+	control->watch.fd = -1;
+	control->pause.fire = pause_over;
+	control->is_web = is_web;
+	control->max_clients = is_web ? VN_WEB_CLIENTS_MAX : VN_CLIENTS_MAX;
+	return control;
+}
+
+/**
+ * vn_control_listen() - serve clients of a socket
+ * @fd:     listens; belongs to what is returned, and is closed if this fails
+ * @is_web: they speak HTTP
+ *
+ * Return: NULL with errno ENOMEM, or what epoll says.
+ */
+vn_control *
+vn_control_listen(vn_broker *b, int fd, bool is_web)
+{
+	vn_control *control = control_new(b, is_web);
+	int rc = -ENOMEM;
+
+	if (control) {
+		control->fd = fd;
+		rc = accept_listen(control);
+	}
+	if (rc < 0) {
+		free(control);
+		close(fd);
+		errno = -rc;
+		return NULL;
+	}
+	control->broker = b;
+	vn_hub_hold(b->hub);
+	return control;
+}
+
 /**
  * vn_control_open() - make the control socket, and serve it
  * @b: hub and configuration are there
@@ -276,17 +332,13 @@ control_free(vn_control *control)
 int
 vn_control_open(vn_broker *b)
 {
-	vn_control *control = calloc(1, sizeof *control);
+	vn_control *control = control_new(b, false);
 	int rc;
 
 	if (!control) {
 		vn_log(b->hub, LOG_ERR, "out of memory");
 		return VN_EXIT_SYSTEM;
 	}
-	control->hub = b->hub;
-	control->fd = -1;
-	control->watch.fd = -1;
-	control->pause.fire = pause_over;
 	control->address.sun_family = AF_UNIX;
 	strncpy(control->address.sun_path, b->config->control_path,
 		sizeof control->address.sun_path - 1);
@@ -304,27 +356,33 @@ vn_control_open(vn_broker *b)
 }
 
 /**
- * vn_control_close() - remove the socket; whoever is connected is sent away
- * @b: open or not
+ * vn_control_end() - remove the socket; whoever is connected is sent away
  *
  * What waits at this moment ends when it runs next, without a look at the broker.
  */
 void
-vn_control_close(vn_broker *b)
+vn_control_end(vn_control *control)
 {
-	vn_control *control = b->control;
-
-	if (!control)
-		return;
-	b->control = NULL;
 	control->broker = NULL;
-	vn_hub_unhold(b->hub);
-	vn_wheel_disarm(b->hub->wheel, &control->pause);
-	vn_watch_remove(b->hub->poller, &control->watch);
+	vn_hub_unhold(control->hub);
+	vn_wheel_disarm(control->hub->wheel, &control->pause);
+	vn_watch_remove(control->hub->poller, &control->watch);
 	for (vn_client *c = control->clients; c; c = c->next)
 		if (c->queue.first)
 			vn_wake(c->queue.first, 0);
 	control_free(control);
+}
+
+/**
+ * vn_control_close() - the same of the control socket
+ * @b: open or not
+ */
+void
+vn_control_close(vn_broker *b)
+{
+	if (b->control)
+		vn_control_end(b->control);
+	b->control = NULL;
 }
 
 /**

@@ -20,6 +20,7 @@
 #include "broker/broker.h"
 
 #define VN_CLIENTS_MAX      64
+#define VN_WEB_CLIENTS_MAX  32
 #define VN_LINE_BYTES       4096
 #define VN_ANSWER_BYTES     8192 /* made and not sent */
 #define VN_CLIENT_IDLE      (5 * 60 * VN_SEC)
@@ -40,6 +41,8 @@ struct vn_control {
 	struct sockaddr_un address;
 	dev_t dev; /* of our socket file: another broker may have replaced it */
 	ino_t ino;
+	bool is_web; /* --admin: its clients speak HTTP, over TCP */
+	uint32_t max_clients;
 	vn_client *clients;
 	uint32_t n_clients;
 };
@@ -54,6 +57,8 @@ struct vn_client {
 	bool leaving;   /* no more commands */
 	bool ended;     /* end of file */
 	bool follows;   /* is shown events as they happen */
+	bool mute;      /* what is written is thrown away: an answer to HEAD */
+	bool chunked;   /* what is sent is framed as chunks; out begins with room for the frame */
 	uint32_t spent; /* work since the others had their turn */
 	uint32_t in_len, in_used, out_len;
 	char in[VN_LINE_BYTES + 1];
@@ -73,7 +78,13 @@ int vn_client_ok(vn_client *c);
 int vn_client_error(vn_client *c, const char *code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+int vn_client_line(vn_client *c, vn_time until, char **line);
+int vn_client_chunk(vn_client *c);
+int vn_client_chunk_end(vn_client *c);
+
 /* control.c */
+vn_control *vn_control_listen(vn_broker *b, int fd, bool is_web);
+void vn_control_end(vn_control *control);
 void vn_control_client_gone(vn_control *control);
 
 /* command.c */

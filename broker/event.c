@@ -91,6 +91,8 @@ entry_tell(vn_broker *b, const vn_event_entry *e, const char *text)
 		b->events->telling = NULL;
 	if (b->control)
 		vn_client_wake_followers(b->control);
+	if (b->admin)
+		vn_client_wake_followers(b->admin);
 }
 
 static vn_event_entry *

@@ -34,7 +34,7 @@ struct vn_option {
 
 extern const vn_option_type vn_type_time, vn_type_size, vn_type_size_or_auto, vn_type_count,
 	vn_type_count_or_auto, vn_type_level, vn_type_format, vn_type_name, vn_type_path,
-	vn_type_file, vn_type_listens;
+	vn_type_file, vn_type_listens, vn_type_admin;
 
 extern const vn_option vn_options[];
 extern const size_t vn_n_options;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "broker/admin.h"
 #include "broker/log.h"
 #include "broker/option.h"
 #include "client/net/url.h"
@@ -190,6 +191,21 @@ set_file(vn_config *c, const vn_option *o, const char *label, const char *value,
 	return *value ? vn_option_copy(place(c, o), value, strlen(value), why) : 0;
 }
 
+static int
+set_admin(vn_config *c, const vn_option *o, const char *label, const char *value,
+	char why[static VN_WHY_BYTES])
+{
+	vn_endpoint endpoint;
+	char reason[256];
+	int rc = *value ? vn_admin_parse(&endpoint, value, reason) : 0;
+
+	if (rc < 0) {
+		snprintf(why, VN_WHY_BYTES, "%s: cannot serve '%.300s': %s", label, value, reason);
+		return rc == -EINVAL ? VN_EXIT_CONFIG : VN_EXIT_SYSTEM;
+	}
+	return *value ? vn_option_copy(place(c, o), value, strlen(value), why) : 0;
+}
+
 /* The length of NAME in NAME=URL; 0 if the URL stands alone: no URL begins like this. */
 static size_t
 listen_name_len(const char *value)
@@ -357,4 +373,5 @@ const vn_option_type vn_type_format = {set_format, show_format};
 const vn_option_type vn_type_name = {set_name, show_text};
 const vn_option_type vn_type_path = {set_path, show_text};
 const vn_option_type vn_type_file = {set_file, show_text};
+const vn_option_type vn_type_admin = {set_admin, show_text};
 const vn_option_type vn_type_listens = {set_listens, show_listens};

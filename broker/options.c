@@ -89,6 +89,9 @@ const vn_option vn_options[] = {
 	{0, "idle-timeout", "TIME", "0s", A_TIME,
 		"connections that are silent for so long are closed; 0s is never; ?idle wins",
 		&vn_type_time, AT(idle_timeout), RANGE(0, DAY)},
+	{0, "admin", "URL", "", "http://HOST:PORT on this machine, or ?public after it",
+		"metrics and status over HTTP, such as http://127.0.0.1:9070; off", &vn_type_admin,
+		AT(admin), RANGE(0, 0)},
 	{0, "log-level", "LEVEL", "info", "error, warning, notice, info or debug",
 		"what the broker says on standard error", &vn_type_level, AT(log_level),
 		RANGE(0, 0)},
@@ -460,6 +463,7 @@ vn_options_deinit(vn_config *c)
 		free(c->listens[i].url);
 	}
 	free(c->control_path);
+	free(c->admin);
 	free(c->name);
 	free(c->config_path);
 	c->file = vn_config_file_free(c->file);

@@ -124,7 +124,8 @@ static void
 check_answer(const unsigned char *text, ssize_t n)
 {
 	for (ssize_t i = 0; i < n; i++)
-		must((text[i] >= ' ' && text[i] != 0x7f) || text[i] == '\n' || text[i] == '\t');
+		must((text[i] >= ' ' && text[i] != 0x7f) || text[i] == '\n' || text[i] == '\t' ||
+			text[i] == '\r');
 }
 
 int
