@@ -62,22 +62,26 @@ first_block(vn_worker *w, const vn_record *r)
 	return vn_socket_block(w, size_class);
 }
 
-/* One more, within the window and half of what is free. */
+/*
+ * One more, within the window and half of what is free: of the class that is wanted, or a smaller one, or what is left
+ * may all belong to larger ones. The smallest one is not measured against the window.
+ */
 static uint32_t
 another_block(vn_broker *b, vn_worker *w, const vn_record *r)
 {
-	unsigned int size_class = r->in_class;
 	uint64_t half = vn_blocks_available(w->link.blocks) / 2;
+	uint32_t block = VN_NO_BLOCK;
 
 	if (window_is_full(b, r))
 		return VN_NO_BLOCK;
-	while (size_class && r->in.charge + vn_block_class_bytes(size_class) > b->config->window)
-		size_class--;
-	while (size_class && r->in.charge + vn_block_class_bytes(size_class) > half)
-		size_class--;
-	if (r->in.charge + vn_block_class_bytes(size_class) > half)
-		return VN_NO_BLOCK;
-	return vn_block_alloc(w->link.blocks, size_class);
+	for (unsigned int i = 0; i < VN_N_CLASSES && block == VN_NO_BLOCK; i++) {
+		unsigned int c = i <= r->in_class ? r->in_class - i : i;
+		uint32_t held = r->in.charge + vn_block_class_bytes(c);
+
+		if (held <= half && (c == 0 || held <= b->config->window))
+			block = vn_block_alloc(w->link.blocks, c);
+	}
+	return block;
 }
 
 /* Where the next bytes go: the rest of the last block, or a new one; 0 if none may be had. */
