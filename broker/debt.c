@@ -24,6 +24,7 @@
 #include "broker/socket.h"
 
 #define REPORT_AFTER (50 * VN_MS) /* to twice that */
+#define PLENTY_CLASS 2u
 
 bool
 vn_debt_owes(const vn_worker *w)
@@ -43,18 +44,28 @@ has_room(vn_worker *w, const vn_record *r)
 	return vn_lane_tx_has(&w->link.tx, VN_OWN_SLOTS + n);
 }
 
+/* Room for one more: half of the slots, and blocks for each who is in the middle of something, none of whom lacks any. */
+static bool
+has_plenty(vn_worker *w)
+{
+	uint64_t wanted = (w->n_busy + 1ull) * vn_block_class_bytes(PLENTY_CLASS);
+
+	return w->starved.first == VN_NO_RECORD &&
+	       vn_lane_tx_has(&w->link.tx, w->link.tx.mask / 2) &&
+	       vn_blocks_available(w->link.blocks) >= wanted;
+}
+
 /*
  * May a connection's descriptor be pushed right now, ahead of no other debtor? One that nobody has cannot be a debtor,
- * and while busy ones owe again what they pay there is always another: it takes its turn while the lane has room for
- * them all.
+ * and while busy ones owe again what they pay there is always another: it takes its turn while there is plenty. Where
+ * there is not, those who have begun are helped to finish first.
  */
 bool
 vn_debt_may_push(vn_worker *w, const vn_record *r)
 {
 	if (!w->linked || w->broken || !has_room(w, r))
 		return false;
-	return w->debtor_first == VN_NO_RECORD ||
-	       (!(r->flags & VN_R_ATTACHED) && vn_lane_tx_has(&w->link.tx, w->link.tx.mask / 2));
+	return w->debtor_first == VN_NO_RECORD || (!(r->flags & VN_R_ATTACHED) && has_plenty(w));
 }
 
 static void

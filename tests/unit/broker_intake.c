@@ -841,6 +841,29 @@ START_TEST(who_waits_gets_its_turn_among_debtors)
 }
 END_TEST
 
+/* All small blocks are out, and so is every span of which there could be more: what is left is a part of a large one. */
+START_TEST(who_needs_another_block_takes_what_is_left)
+{
+	bench *k = bench_new();
+	vn_record *r = k->record;
+	vn_blocks *blocks = k->worker.link.blocks;
+
+	ck_assert_uint_ne(vn_block_alloc(blocks, 2), VN_NO_BLOCK);
+	for (unsigned int c = 0; c < 2; c++)
+		while (vn_block_alloc(blocks, c) != VN_NO_BLOCK)
+			;
+	ck_assert_uint_eq(vn_blocks_available(blocks), 3 * vn_block_class_bytes(2));
+	k->broker.ledger->in_table[r->in.last].fill = 250;
+	r->flags |= VN_R_READABLE;
+	ck_assert_int_eq(write(k->client, "more\n", 5), 5);
+	vn_socket_receive(&k->broker, &k->worker, r);
+	ck_assert(!(r->flags & VN_R_STARVED));
+	ck_assert_uint_eq(r->delivered, 15);
+	ck_assert_uint_eq(r->in.charge, 256 + vn_block_class_bytes(2));
+	bench_free(k);
+}
+END_TEST
+
 /*
  * State goes with the descriptor that opens an attachment. When a lane has room for others and not for these, the
  * hub sleeps until the worker has taken some, and is rung then.
@@ -986,6 +1009,7 @@ main(void)
 		who_is_served_before_its_turn_leaves_the_line,
 		who_is_tried_in_vain_keeps_its_place_in_line,
 		who_waits_gets_its_turn_among_debtors,
+		who_needs_another_block_takes_what_is_left,
 		a_debt_that_needs_more_slots_than_there_are_is_no_reason_to_turn,
 		a_reader_that_waits_for_more_has_time,
 		who_is_told_the_end_waits_for_no_more,
