@@ -174,7 +174,10 @@ struct vn_worker {
 	/* debts */
 	uint32_t debtor_first, debtor_last; /* connections, by index */
 	bool owes_drain, owes_stop, owes_ping;
+	uint64_t owes_signals, said_signals; /* to be told; told last, in the slot ... */
+	uint32_t signals_next;               /* ... before this cursor */
 	uint32_t n_answers_owed;
+	uint64_t subscribed; /* to these signals; forward.c */
 	/* liveness.c */
 	uint32_t head_seen;          /* its head when we last looked ... */
 	vn_time moved_at, pinged_at; /* ... and since when it has not moved */
@@ -249,6 +252,8 @@ struct vn_broker {
 	vn_time swept_at;                 /* when we last looked after workers */
 	struct vn_quarantine *quarantine; /* quarantine.h */
 	vn_watch signals;
+	uint64_t forwarded;       /* beside our own, these come there; forward.c */
+	uint64_t signals_kept;    /* came while nobody was there to whom they go */
 	uint32_t n_open;          /* sockets of connections */
 	uint32_t n_waiting;       /* of these, in line for a worker or for a block */
 	uint32_t n_ready, n_idle; /* workers READY; of those, with nothing un-acknowledged */

@@ -20,6 +20,7 @@
 
 #include "broker/dial.h"
 #include "broker/dispatch.h"
+#include "broker/forward.h"
 #include "broker/keep.h"
 #include "broker/socket.h"
 
@@ -30,7 +31,8 @@ bool
 vn_debt_owes(const vn_worker *w)
 {
 	return w->debtor_first != VN_NO_RECORD || w->owes_drain || w->owes_stop || w->owes_ping ||
-	       w->n_dials_done || (w->n_answers_owed && vn_blocks_available(w->link.blocks));
+	       w->owes_signals || w->n_dials_done ||
+	       (w->n_answers_owed && vn_blocks_available(w->link.blocks));
 }
 
 /* Is there room for the next descriptor of a connection? If it opens an attachment, state comes before it. */
@@ -308,6 +310,12 @@ pay_own(vn_broker *b, vn_worker *w)
 		w->owes_ping = false;
 		push(w, &(vn_desc){.kind = VN_KIND_PING});
 		w->ping_next = w->link.tx.next;
+	}
+	if (w->owes_signals && vn_lane_tx_has(&w->link.tx, 3)) {
+		push(w, &(vn_desc){.kind = VN_KIND_SIGNAL, .report = w->owes_signals});
+		w->said_signals = vn_forward_untaken(w) | w->owes_signals;
+		w->signals_next = w->link.tx.next;
+		w->owes_signals = 0;
 	}
 	if (w->owes_drain && vn_lane_tx_has(&w->link.tx, 2)) {
 		w->owes_drain = false;

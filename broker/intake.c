@@ -20,6 +20,7 @@
 #include "broker/dial.h"
 #include "broker/dispatch.h"
 #include "broker/endpoint.h"
+#include "broker/forward.h"
 #include "broker/keep.h"
 #include "broker/settle.h"
 #include "broker/socket.h"
@@ -370,6 +371,9 @@ take_request(vn_broker *b, vn_worker *w, const vn_desc *d)
 	case VN_KIND_GIVE_UP:
 		vn_dial_give_up(b, w, d->arg);
 		return NULL;
+	case VN_KIND_SUBSCRIBE:
+		vn_forward_subscribe(b, w, d->report);
+		return NULL;
 	default:
 		if (w->was_ready)
 			return "kind";
@@ -382,7 +386,8 @@ static bool
 is_request(const vn_desc *d)
 {
 	return (d->kind >= VN_KIND_LISTEN && d->kind <= VN_KIND_READY) ||
-	       d->kind == VN_KIND_CONNECT || d->kind == VN_KIND_GIVE_UP;
+	       d->kind == VN_KIND_CONNECT || d->kind == VN_KIND_GIVE_UP ||
+	       d->kind == VN_KIND_SUBSCRIBE;
 }
 
 /* One descriptor of a worker; the name of the field that cannot be. */

@@ -33,6 +33,7 @@
 
 #include "broker/debt.h"
 #include "broker/dispatch.h"
+#include "broker/forward.h"
 #include "broker/input.h"
 #include "broker/intake.h"
 #include "broker/keep.h"
@@ -354,6 +355,7 @@ vn_settle_worker(vn_broker *b, vn_worker *w)
 {
 	vn_intake_drain(b, w);
 	blame_all(b, w);
+	vn_forward_gone(b, w);
 	vn_debt_forget(b, w);
 	reverse_attached(b, w);
 	while (w->attached != VN_NO_RECORD)

@@ -8,7 +8,7 @@
  * commit point, and what was not begun is reset after the answers that were. A second
  * one, and SIGQUIT, stop at once: every wait in a worker ends, and a worker that does not obey within a second
  * is killed. When every worker and every connection is gone, the run ends. SIGHUP, SIGTTIN and SIGTTOU change the
- * workers (change.c).
+ * workers (change.c). Others are forwarded to the workers that asked for them (forward.c).
  */
 #include <errno.h>
 #include <sys/signalfd.h>
@@ -19,6 +19,7 @@
 #include "broker/dispatch.h"
 #include "broker/endpoint.h"
 #include "broker/event.h"
+#include "broker/forward.h"
 #include "broker/leave.h"
 #include "broker/settle.h"
 #include "broker/socket.h"
@@ -149,13 +150,18 @@ static void
 signal_arrived(vn_broker *b, int signal)
 {
 	switch (signal) {
+	case SIGINT:
+	case SIGTERM:
+	case SIGQUIT:
+		vn_broker_stop(b, signal == SIGQUIT || b->phase >= VN_PHASE_DRAINING);
+		break;
 	case SIGHUP:
 	case SIGTTIN:
 	case SIGTTOU:
 		vn_change_signal(b->change, signal);
 		break;
 	default:
-		vn_broker_stop(b, signal == SIGQUIT || b->phase >= VN_PHASE_DRAINING);
+		vn_forward_signal(b, signal);
 	}
 }
 
@@ -178,13 +184,9 @@ on_signal(vn_watch *w, uint32_t events)
 int
 vn_broker_signals_init(vn_broker *b)
 {
-	static const int ours[] = {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGTTIN, SIGTTOU};
-	sigset_t mask;
+	sigset_t mask = vn_forward_set(0);
 	int fd;
 
-	sigemptyset(&mask);
-	for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
-		sigaddset(&mask, ours[i]);
 	sigprocmask(SIG_BLOCK, &mask, NULL);
 	fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)

@@ -36,6 +36,7 @@
 #include "broker/dispatch.h"
 #include "broker/endpoint.h"
 #include "broker/event.h"
+#include "broker/forward.h"
 #include "broker/intake.h"
 #include "broker/leave.h"
 #include "broker/recorder.h"
@@ -391,6 +392,7 @@ vn_worker_serve(vn_worker *w)
 	vn_dispatch_worker_ready(b, w, true);
 	vn_endpoints_adopt(b, w);
 	vn_endpoints_prune(b);
+	vn_forward_update(b);
 }
 
 /* Start. */

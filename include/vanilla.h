@@ -306,6 +306,14 @@ int vn_pipe_to(vn_rx *from, vn_tx *to);
  *
  *     vn_rx *signals = vn_signals(h, SIGHUP, SIGUSR1);
  *
+ * Under a broker it is signals to the service that come, that is to the process of `vanilla run`: to the hub that is
+ * linked to it (the program's first), in each worker that asked, from when that is ready; and as well what is sent
+ * to the worker itself. Those that came while a worker was busy are merged, also realtime signals. While no worker asks
+ * for a signal it does to the broker what it does to any process. Never forwarded are those with a meaning of the
+ * broker's own, SIGTERM, SIGINT, SIGQUIT (stop), SIGHUP (reload), SIGTTIN, SIGTTOU (scale), and those that a process
+ * gets for what it does itself, SIGCHLD, SIGPIPE, SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP: an end
+ * that asks for these is made, but only what is sent to the worker itself comes.
+ *
  * Descriptors. vn_watch_fd() makes a receiving end of int: the events, some of VN_READABLE, VN_WRITABLE and
  * VN_HANGUP, edge by edge; those that were not taken yet are merged. VN_HANGUP comes unasked with an error, or when
  * both directions are closed. The descriptor stays the caller's; close the end first. NULL with errno EPERM for a
@@ -378,7 +386,31 @@ vn_hub *vn_here(vn_hub *h, const char *file, int line);
 #endif
 
 /*
- * Endpoints: "tcp://127.0.0.1:7000", "tcp://[::1]:0", "tcp://localhost:80", "unix:/run/x.sock".
+ * Endpoints: "tcp://127.0.0.1:7000", "tcp://[::1]:0", "tcp://localhost:80", "unix:/run/x.sock", "unix:@abstract".
+ *
+ * Options follow as in "tcp://0.0.0.0:80?backlog=1024&idle=60s&max=5k". Times take ms, s, m; numbers k, M; a switch may
+ * stand alone. One that is unknown or bad is an error, and the log names it and says what would be right.
+ *
+ *   backlog=N        connections that wait to be accepted (4096)
+ *   keepalive=T      who has been silent for T is probed, and gone when three probes went unanswered (off)
+ *   nodelay=off      small writes may wait for others       reuseport  others may listen there too
+ *   v6only           an IPv6 address takes no IPv4 clients  interface=NAME  only what comes in there
+ *   dscp=N           differentiated services code point of what is sent
+ *   max=N            connections at a time; others wait, and are refused after queue-timeout (alone,
+ *                    VANILLA_QUEUE_TIMEOUT, 30s)
+ *   per_address=N    connections at a time of one client: an IPv4 address, an IPv6 /64
+ *   rate=N           new connections of one client per second, N at once
+ *   allow=, deny=    up to 32 networks each, as in 10.0.0.0/8,::1: deny wins; with allow nobody else comes in
+ *   proxy=v1|v2|any  connections begin with a PROXY header; vn_peer() is whom it names, and so are per_address and
+ *                    rate; allow and deny are about who sends it
+ *   header=T         from the accept to the end of that header (5s)
+ *   accept=T         from the accept to the first byte
+ *   idle=T           without a byte in either direction; at rest a resumable connection is then closed in order
+ *   progress=T       in the middle of a request or of an answer, it must end or 4 KiB of it move within T
+ *   mode=, user=, group=  of the file of a Unix socket: mode=0660
+ *
+ * In accept, idle and progress only a client's time counts, not a handler's; they hold to within a quarter, or 50 ms.
+ * Who does not keep to a limit is reset, and a handler that waits for it gets -ECONNRESET.
  *
  * vn_listen() dispenses vn_conn *; each is the receiver's to close. Errors: EINVAL bad URL, EADDRINUSE,
  * EACCES, ENOENT unknown host or folder, EADDRNOTAVAIL, EMFILE; vn_strerror() and the log say more.

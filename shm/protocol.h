@@ -26,7 +26,8 @@
  *   DRAIN    no new work; finish                        READY    the hub runs and has asked for its endpoints
  *   STOP     stop now
  *   PING     (taking it is the answer)                 STATE    what a successor of the handler finds
- *   RESTORE  what a predecessor of the handler left
+ *   RESTORE  what a predecessor of the handler left   SUBSCRIBE to signals of the service: report = all of them
+ *   SIGNAL   report = those that came
  *
  * Each CONNECT is answered by one CONNECTED, also when it was given up: from then on its number can be used again.
  *
@@ -77,6 +78,7 @@ typedef enum vn_kind {
 	VN_KIND_PING,
 	VN_KIND_RESTORE,
 	VN_KIND_CONNECTED,
+	VN_KIND_SIGNAL,
 	/* worker to broker */
 	VN_KIND_SEND,
 	VN_KIND_ACK,
@@ -91,6 +93,7 @@ typedef enum vn_kind {
 	VN_KIND_STATE,
 	VN_KIND_CONNECT,
 	VN_KIND_GIVE_UP,
+	VN_KIND_SUBSCRIBE,
 	VN_N_KINDS
 } vn_kind;
 

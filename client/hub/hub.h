@@ -73,7 +73,8 @@ struct vn_hub {
 	uint32_t n_coroutines;
 	uint32_t n_sources;
 	uint64_t n_spawned, n_turns;
-	struct vn_net *net;       /* NULL in the broker */
+	struct vn_net *net;                           /* NULL in the broker */
+	void (*on_signals)(vn_hub *h, uint64_t mask); /* its taps ask for others; or NULL */
 	struct vn_alarms *alarms; /* what is to be spawned later; NULL until there was any */
 	vn_pool *files, *calls;   /* client/os's, for regular files and vn_thread_call(); or NULL */
 	vn_owned *owned;

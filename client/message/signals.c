@@ -16,6 +16,9 @@
  * first, else a SIGTERM that came a moment too late would end the process. If several hubs of one thread want a
  * signal, the duty to unblock it goes from one that leaves to one that stays.
  *
+ * Under a broker, signals to the service come by the link (client/net), to the hub that has it: vn_signals_told(). Which
+ * ones it wants, h->on_signals is told.
+ *
  * An end keeps what was not taken as the kernel keeps what is pending: ordinary signals once, realtime signals as
  * often as they came, and the lowest number first.
  */
@@ -233,6 +236,8 @@ signals_ask(vn_signals *s)
 	signalfd(s->kernel_fd, &set, 0);
 	signals_unblock(s, before & ~mask);
 	pthread_mutex_unlock(&process.lock);
+	if (s->hub->on_signals && mask != before)
+		s->hub->on_signals(s->hub, mask);
 }
 
 static void
@@ -284,6 +289,19 @@ vn_signals_tap(vn_hub *h, vn_signal_tap *t, uint64_t mask, void (*fn)(vn_signal_
 	signals_ask(s);
 	vn_hub_hold(h);
 	return 0;
+}
+
+/**
+ * vn_signals_told() - signals came by another way than to this process
+ * @mask: of VN_SIGNAL_BIT; those that nobody asked for are ignored
+ */
+void
+vn_signals_told(vn_hub *h, uint64_t mask)
+{
+	vn_signals *s = signals_of(h);
+
+	for (; s && mask; mask &= mask - 1)
+		tell_taps(s, __builtin_ctzll(mask) + 1);
 }
 
 /**

@@ -20,6 +20,7 @@ struct vn_signal_tap {
 
 int vn_signals_tap(
 	vn_hub *h, vn_signal_tap *t, uint64_t mask, void (*fn)(vn_signal_tap *t, int signal));
+void vn_signals_told(vn_hub *h, uint64_t mask);
 void vn_signals_untap(vn_signal_tap *t); /* open or not */
 
 #endif

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "client/hub/log.h"
+#include "client/message/signals.h"
 #include "shm/bell.h"
 
 #define BATCH       64   /* descriptors taken at once */
@@ -59,6 +60,9 @@ act(vn_brokered *b, const vn_desc *d)
 		break;
 	case VN_KIND_RESTORE:
 		vn_brokered_on_restore(b, d);
+		break;
+	case VN_KIND_SIGNAL:
+		vn_signals_told(b->net->hub, d->report);
 		break;
 	default:
 		vn_brokered_on_conn(b, d);
@@ -194,6 +198,13 @@ brokered_drain(vn_net *net)
 	(void)net;
 }
 
+/* Signals to the service are the broker's, who forwards those that we ask for. */
+static void
+brokered_signals(vn_hub *h, uint64_t mask)
+{
+	vn_stage(vn_brokered_of(h->net), &(vn_desc){.kind = VN_KIND_SUBSCRIBE, .report = mask});
+}
+
 static int
 brokered_term(vn_net *net, bool begins)
 {
@@ -229,6 +240,7 @@ brokered_deinit(vn_net *net)
 	vn_brokered *b = vn_brokered_of(net);
 
 	vn_brokered_close_all(b);
+	net->hub->on_signals = NULL;
 	vn_stage_flush_all(b);
 	vn_brokered_forget_all(b);
 	vn_hub_unhook(net->hub, &b->hook);
@@ -319,6 +331,7 @@ vn_brokered_init(vn_net *net, int socket)
 		return rc;
 	}
 	vn_hub_hook(net->hub, &b->hook);
+	net->hub->on_signals = brokered_signals;
 	net->ops = &brokered_ops;
 	return 0;
 }

@@ -37,6 +37,7 @@ static const expectation expected[VN_N_KINDS] = {
 	[VN_KIND_PING] = {"PING", 0, 0, false},
 	[VN_KIND_RESTORE] = {"RESTORE", INSIDE | CONN | ARG, 0, false},
 	[VN_KIND_CONNECTED] = {"CONNECTED", CONN | REPORT | ARG | PEER, 0, false},
+	[VN_KIND_SIGNAL] = {"SIGNAL", REPORT, 0, false},
 	[VN_KIND_SEND] = {"SEND", PAYLOAD | POS | CONN | REPORT | TIMES, VN_ACK | VN_COMMIT, true},
 	[VN_KIND_ACK] = {"ACK", CONN | REPORT | TIMES, VN_COMMIT, true},
 	[VN_KIND_SHUTDOWN] = {"SHUTDOWN", POS | CONN, 0, true},
@@ -50,6 +51,7 @@ static const expectation expected[VN_N_KINDS] = {
 	[VN_KIND_STATE] = {"STATE", INSIDE | CONN | ARG, 0, true},
 	[VN_KIND_CONNECT] = {"CONNECT", PAYLOAD | ARG, 0, true},
 	[VN_KIND_GIVE_UP] = {"GIVE_UP", ARG, 0, true},
+	[VN_KIND_SUBSCRIBE] = {"SUBSCRIBE", REPORT, 0, true},
 };
 
 /* A message of that kind with everything in it that it may carry. */
