@@ -39,6 +39,7 @@ static void
 refusal_count(vn_broker_endpoint *e, vn_refusal refusal)
 {
 	vn_count(&e->count->n_refusals[refusal], 1);
+	vn_times_note(e->broker->refusal_times[refusal], e->broker->hub->now);
 	vn_event(e->broker, VN_EVENT_LIMIT, (vn_about){.endpoint = e, .level = LOG_DEBUG},
 		"%s: a connection is refused: %s", e->url, vn_refusal_name(refusal));
 }
@@ -202,13 +203,15 @@ accept_some(vn_watch *w, uint32_t events)
 }
 
 /**
- * vn_accept_begin() - wait for connections
+ * vn_accept_begin() - wait for connections, unless it is disabled
  *
  * Return: 0 or what epoll says.
  */
 int
 vn_accept_begin(vn_broker_endpoint *e)
 {
+	if (e->disabled)
+		return 0;
 	return vn_watch_add(e->broker->hub->poller, &e->watch, e->fd, EPOLLIN, accept_some);
 }
 

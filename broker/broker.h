@@ -195,7 +195,8 @@ struct vn_worker {
 
 typedef struct vn_broker_endpoint {
 	bool used;
-	bool fixed; /* asked for by -l: stays when no worker wants it */
+	bool fixed;    /* asked for by -l: stays when no worker wants it */
+	bool disabled; /* by command: accepts nobody */
 	bool resumable;
 	char *name;           /* of -l NAME=URL, else NULL */
 	char *asked;          /* the URL as it was asked for */
@@ -271,6 +272,9 @@ struct vn_broker {
 	struct vn_events *events;           /* event.h */
 	struct vn_history *history;         /* history.h */
 	vn_log_state log;
+	uint64_t reset_times[VN_N_RESET_REASONS]
+			    [2]; /* of the hub's clock: first and last; 0: never */
+	uint64_t refusal_times[VN_N_REFUSALS][2];
 	struct vn_watcher *watcher; /* patience.h */
 	int reserve;                /* a descriptor, for when there is none */
 	vn_timer balance_timer;
@@ -282,6 +286,14 @@ struct vn_broker {
 	uint64_t n_lines_untold
 		[2]; /* dropped since it was said last, to standard output and error */
 };
+
+/* Something happened: first and last. */
+static inline void
+vn_times_note(uint64_t times[static 2], vn_time now)
+{
+	times[0] = times[0] ? times[0] : (uint64_t)now;
+	times[1] = (uint64_t)now;
+}
 
 /* Where the blocks of a worker's lanes stand in the tables of the ledger: slot and block to reference. */
 static inline uint32_t

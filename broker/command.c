@@ -7,13 +7,14 @@
  * "lost", nobody remembers how it ended, of those that change workers; "limit", "denied" and "memory" come from the
  * socket.
  */
+#include "broker/command.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "broker/change.h"
-#include "broker/control.h"
 #include "broker/follow.h"
 #include "broker/report.h"
 #include "broker/show.h"
@@ -25,14 +26,6 @@
 #define WORK_SKIP     1
 #define BLANKS        " \t"
 #define OUTCOME_LOOK  (10 * VN_MS)
-
-typedef struct command {
-	const char *name, *arguments, *help;
-	/* words[0] is the name; n counts it. 0, or a negative errno: the client is gone */
-	int (*run)(vn_client *c, char **words, size_t n);
-} command;
-
-static int help_run(vn_client *c, char **words, size_t n);
 
 static int
 version_run(vn_client *c, char **words, size_t n)
@@ -325,7 +318,6 @@ show_single(vn_client *c, vn_query *q, vn_row *row)
 	vn_row pair;
 	int rc;
 
-	vn_query_next(q, row);
 	for (uint32_t i = 0; i < columns->n; i++)
 		if (strlen(columns->names[i]) > widths.of[0])
 			widths.of[0] = (uint8_t)strlen(columns->names[i]);
@@ -358,11 +350,24 @@ show_array(vn_client *c, vn_query *q, vn_row *row)
 static int
 show_object(vn_client *c, vn_query *q, vn_row *row)
 {
+	int rc = row_write(c, q, row, NULL);
+
+	return rc < 0 ? rc : vn_client_write(c, "\n", 1);
+}
+
+/* A single thing may have to be looked for. */
+static int
+show_one(vn_client *c, vn_query *q, vn_row *row)
+{
 	int rc;
 
-	vn_query_next(q, row);
-	rc = row_write(c, q, row, NULL);
-	return rc < 0 ? rc : vn_client_write(c, "\n", 1);
+	if (next_row(c, q, row, &rc) != VN_QUERY_ROW)
+		return rc < 0 ? rc
+			      : vn_client_error(c, "refused",
+					"there is no %s %llu, or not any more", q->report->name,
+					(unsigned long long)q->after);
+	rc = q->json ? show_object(c, q, row) : show_single(c, q, row);
+	return rc < 0 ? rc : vn_client_ok(c);
 }
 
 static int
@@ -378,84 +383,74 @@ show_run(vn_client *c, char **words, size_t n)
 	if (q.report->write)
 		return q.report->write(c, words + 1, n - 1 - q.json, q.json);
 	if (q.report->single)
-		rc = q.json ? show_object(c, &q, &row) : show_single(c, &q, &row);
-	else
-		rc = q.json ? show_array(c, &q, &row) : show_text(c, &q, &row);
+		return show_one(c, &q, &row);
+	rc = q.json ? show_array(c, &q, &row) : show_text(c, &q, &row);
 	return rc < 0 ? rc : vn_client_ok(c);
 }
 
-/* In the order of help. Arguments NULL: it takes none. */
-static const command commands[] = {
-	{"help", NULL, "this text", help_run},
-	{"version", NULL, "of the broker", version_run},
-	{"ping", NULL, "OK if the broker is alive", ping_run},
-	{"quit", NULL, "end this connection", quit_run},
-	{"show", "", NULL, show_run}, /* one line for each report, in their table */
-	{"events", "[-f] [last N] [json]",
-		"what happened; -f: and what happens, until you say more", vn_follow_run},
-	{"reload", NULL, "start the program anew; the new workers take over the connections",
-		reload_run},
-	{"scale", "N", "have N workers", scale_run},
-	{"worker", "add", "one worker more", worker_run},
-	{"worker", "drain|restart|kill ID", "do without it; replace it; kill it, it is replaced",
-		worker_run},
-	{"set", "log LEVEL", "error, warning, notice, info or debug, until it is set again",
-		set_run},
-	{"drain", NULL, "finish the requests in hand, then end", drain_run},
-	{"stop", "[now]", "the same; now: without waiting for them", stop_run},
+#define OPERATE "To change the workers: answered when it is done"
+#define SOCKET  "This socket"
+
+/* In the order of help. */
+const vn_command vn_commands[] = {
+	{"To look", "show", "", NULL, NULL, NULL,
+		show_run}, /* a line for each report, in their table */
+	{NULL, "events", "[-f] [last N] [json]", "what happened; -f: and what happens",
+		"The last 512 are remembered. With -f the last ten are shown, or N, and then each "
+		"as it\n"
+		"happens, until you type another line. Who reads too slowly is told how many it "
+		"missed.",
+		"events -f json", vn_follow_run},
+	{OPERATE, "reload", NULL, "start the program anew; the new workers take over",
+		"The new ones are watched for --reload-trial, idle and then at work; if one of "
+		"them dies or\n"
+		"is not ready in time, everything stays as it was, and the answer says why.",
+		"reload", reload_run},
+	{NULL, "scale", "N", "have N workers",
+		"New ones get the lowest numbers that are free, the highest go.", "scale 4",
+		scale_run},
+	{NULL, "worker", "add", "one worker more", NULL, "worker add", worker_run},
+	{NULL, "worker", "drain|restart|kill ID",
+		"do without it; replace it; kill it, it is replaced",
+		"A worker is called by its number, 2, or by number and incarnation, 2.7. Who is "
+		"drained or\n"
+		"restarted finishes what it has, up to --drain-timeout; who is killed does not, "
+		"and its\n"
+		"requests go to others where they can.",
+		"worker restart 2", worker_run},
+	{"To intervene", "conn", "close ID", "reset a connection",
+		"As if its worker had called vn_abort(); counted as by_operator.",
+		"conn close 1234", vn_conn_run},
+	{NULL, "listener", "enable|disable NAME", "accept connections, or no more of them",
+		"NAME is that of -l, or the URL, or the number in show listeners. Connections that "
+		"are\n"
+		"there go on; new ones wait in the kernel until it is enabled again.",
+		"listener disable web", vn_listener_run},
+	{NULL, "set", "log LEVEL", "error, warning, notice, info or debug, until it is set again",
+		NULL, "set log debug", set_run},
+	{"To end the service", "drain", NULL, "finish the requests in hand, then end",
+		"The answer comes first. Up to --drain-timeout.", "drain", drain_run},
+	{NULL, "stop", "[now]", "the same; now: without waiting for them", NULL, "stop now",
+		stop_run},
+	{SOCKET, "help", "[COMMAND]", "this text, or more of one", NULL, "help worker restart",
+		vn_help_run},
+	{NULL, "version", NULL, "of the broker", NULL, "version", version_run},
+	{NULL, "ping", NULL, "OK if the broker is alive", NULL, "ping", ping_run},
+	{NULL, "quit", NULL, "end this connection", NULL, "quit", quit_run},
 };
 
-#define N_COMMANDS (sizeof commands / sizeof *commands)
-
-static int
-help_line(vn_client *c, const char *name, const char *what, const char *arguments, const char *help)
-{
-	char left[80];
-
-	snprintf(left, sizeof left, "%s%s%s%s%s", name, *what ? " " : "", what,
-		*arguments ? " " : "", arguments);
-	return vn_client_printf(c, "%-56s %s\n", left, help);
-}
-
-static int
-help_reports(vn_client *c)
-{
-	char arguments[64];
-	int rc = 0;
-
-	for (size_t i = 0; i < vn_n_reports && rc == 0; i++) {
-		snprintf(arguments, sizeof arguments, "%s%s[json]", vn_reports[i].arguments,
-			*vn_reports[i].arguments ? " " : "");
-		rc = help_line(c, "show", vn_reports[i].name, arguments, vn_reports[i].help);
-	}
-	return rc;
-}
-
-static int
-help_run(vn_client *c, char **words, size_t n)
-{
-	int rc = 0;
-
-	(void)words, (void)n;
-	for (size_t i = 0; i < N_COMMANDS && rc == 0; i++) {
-		const command *k = &commands[i];
-
-		rc = k->help ? help_line(c, k->name, "", k->arguments ? k->arguments : "", k->help)
-			     : help_reports(c);
-	}
-	return rc < 0 ? rc : vn_client_ok(c);
-}
+const size_t vn_n_commands = sizeof vn_commands / sizeof *vn_commands;
 
 static int
 command_run(vn_client *c, char **words, size_t n)
 {
-	for (size_t i = 0; i < N_COMMANDS; i++) {
-		if (strcmp(commands[i].name, words[0]) != 0)
+	for (size_t i = 0; i < vn_n_commands; i++) {
+		if (strcmp(vn_commands[i].name, words[0]) != 0)
 			continue;
-		if (n > 1 && !commands[i].arguments)
+		if (n > 1 && !vn_commands[i].arguments)
 			return vn_client_error(c, "usage", "%s takes no argument, not '%.60s'",
 				words[0], words[1]);
-		return commands[i].run(c, words, n);
+		return vn_commands[i].run(c, words, n);
 	}
 	return vn_client_error(c, "unknown", "no command '%.60s'; try help", words[0]);
 }

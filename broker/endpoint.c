@@ -265,13 +265,41 @@ vn_endpoint_ask(vn_broker *b, vn_worker *w, uint16_t number, const char *url, bo
 		vn_accept_begin(e);
 }
 
+/* Does a worker say what is to become of its connections? */
 static bool
-endpoint_is_wanted(const vn_broker *b, const vn_broker_endpoint *e)
+endpoint_is_asked_for(const vn_broker *b, const vn_broker_endpoint *e)
 {
 	for (uint32_t i = 1; i <= b->n_slots; i++)
 		if (b->workers[i] && b->workers[i]->listener_of[e->index] != VN_NO_LISTENER)
 			return true;
-	return e->fixed;
+	return false;
+}
+
+/**
+ * vn_endpoint_enable() - accept its connections, or no more of them
+ * @e: open
+ */
+void
+vn_endpoint_enable(vn_broker_endpoint *e, bool enable)
+{
+	vn_broker *b = e->broker;
+
+	if (e->disabled == !enable)
+		return;
+	e->disabled = !enable;
+	vn_event(b, enable ? VN_EVENT_LISTENER_ENABLED : VN_EVENT_LISTENER_DISABLED,
+		(vn_about){.endpoint = e}, "%s: %s by request", e->url,
+		enable ? "enabled" : "disabled");
+	if (!enable)
+		vn_accept_end(e);
+	else if (endpoint_is_asked_for(b, e) && vn_accept_begin(e) < 0)
+		vn_log(b->hub, LOG_ERR, "%s: cannot be enabled: out of memory", e->url);
+}
+
+static bool
+endpoint_is_wanted(const vn_broker *b, const vn_broker_endpoint *e)
+{
+	return e->fixed || endpoint_is_asked_for(b, e);
 }
 
 /**

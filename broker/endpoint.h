@@ -15,6 +15,7 @@ void vn_endpoints_adopt(vn_broker *b, const vn_worker *w);
 void vn_endpoints_prune(vn_broker *b);
 void vn_endpoints_disarm(vn_broker *b); /* accept nothing more */
 void vn_endpoints_close(vn_broker *b);
+void vn_endpoint_enable(vn_broker_endpoint *e, bool enable);
 int vn_endpoint_exit_code(int rc);
 
 #endif

@@ -19,7 +19,6 @@
 #include "broker/change.h"
 #include "broker/dispatch.h"
 #include "broker/latency.h"
-#include "broker/options.h"
 #include "broker/quarantine.h"
 #include "broker/show.h"
 #include "broker/stages.h"
@@ -59,10 +58,10 @@ static const vn_columns info_columns = COLUMNS("name", "version", "pid", "phase"
 	"resets_total.worker_died", "resets_total.queue_timeout", "resets_total.no_blocks",
 	"resets_total.stopping", "resets_total.linger", "resets_total.quarantined",
 	"resets_total.accept_timeout", "resets_total.idle_timeout", "resets_total.progress_timeout",
-	"resets_total.dialler_died", "log_level", "dialled_total", "dials_failed_total",
-	"dials_given_up_total");
+	"resets_total.dialler_died", "resets_total.by_operator", "log_level", "dialled_total",
+	"dials_failed_total", "dials_given_up_total");
 
-_Static_assert(VN_N_RESET_REASONS == 11, "each reason of a reset has a column");
+_Static_assert(VN_N_RESET_REASONS == 12, "each reason of a reset has a column");
 
 static uint64_t
 ledger_memory(const vn_ledger *l)
@@ -73,9 +72,11 @@ ledger_memory(const vn_ledger *l)
 }
 
 /* What lies there of connections that left their workers: output, input, state. */
-static uint64_t
-spilled(const vn_ledger *l)
+uint64_t
+vn_spilled_bytes(const vn_broker *b)
 {
+	const vn_ledger *l = b->ledger;
+
 	return l ? l->spill.geometry.area_bytes - vn_blocks_available(l->spill_blocks) : 0;
 }
 
@@ -118,7 +119,7 @@ info_counters(const vn_broker *b, vn_row *row)
 	vn_row_number(row, b->count->n_stale_messages);
 	vn_row_number(row, b->count->n_output_lines_dropped);
 	vn_row_number(row, ledger_memory(b->ledger));
-	vn_row_number(row, spilled(b->ledger));
+	vn_row_number(row, vn_spilled_bytes(b));
 	for (int i = 0; i < VN_N_RESET_REASONS; i++)
 		vn_row_number(row, b->count->n_resets[i]);
 	vn_row_text(row, "%s", vn_level_name(b->log.level));
@@ -198,7 +199,7 @@ static const vn_columns listener_columns = COLUMNS("name", "url", "resumable", "
 	"accepted_total", "refused_total", "workers", "max", "refusals_total.denied",
 	"refusals_total.per_address", "refusals_total.rate", "refusals_total.header",
 	"refusals_total.header_late", "refusals_total.max", "refusals_total.no_descriptor",
-	"refusals_total.max_conns", VN_STAGE_COLUMNS);
+	"refusals_total.max_conns", VN_STAGE_COLUMNS, "number");
 
 _Static_assert(VN_N_REFUSALS == 8, "each reason of a refusal has a column");
 
@@ -231,6 +232,8 @@ listener_state(const vn_broker_endpoint *e)
 {
 	if (e->fd < 0)
 		return "closed";
+	if (e->disabled)
+		return "disabled";
 	return vn_timer_armed(&e->pause) ? "paused" : "open";
 }
 
@@ -252,6 +255,7 @@ listener_row(const vn_broker *b, const vn_broker_endpoint *e, vn_row *row)
 	for (int i = 0; i < VN_N_REFUSALS; i++)
 		vn_row_number(row, e->count->n_refusals[i]);
 	vn_row_stages(row, &e->count->wait, &e->count->run, &e->count->write);
+	vn_row_number(row, e->index + 1u);
 }
 
 static vn_query_step
@@ -448,46 +452,105 @@ lanes_next(vn_query *q, vn_row *row)
 	return VN_QUERY_ROW;
 }
 
-/* config */
-
-static const vn_columns config_columns = COLUMNS("name", "value", "source", "where");
-
-static vn_query_step
-config_next(vn_query *q, vn_row *row)
-{
-	vn_option_shown o;
-
-	if (!vn_options_shown(q->broker->config, q->cursor, &o))
-		return VN_QUERY_END;
-	q->cursor++;
-	vn_row_text(row, "%s", o.name);
-	vn_row_text(row, "%s", o.value);
-	vn_row_text(row, "%s", o.source);
-	vn_row_text(row, "%s", o.place);
-	return VN_QUERY_ROW;
-}
-
 /* Queries */
 
 #define CONNS_ARGUMENTS "[active] [worker ID] [listener NAME] [limit N]"
 
 const vn_report vn_reports[] = {
-	{"info", "", "the broker itself", true, false, &info_columns, info_next, NULL},
-	{"workers", "", "worker processes", false, false, &worker_columns, workers_next, NULL},
-	{"listeners", "", "endpoints", false, false, &listener_columns, listeners_next, NULL},
-	{"conns", CONNS_ARGUMENTS, "connections", false, true, &conn_columns, conns_next, NULL},
-	{"slow", "", "the slowest requests of the last minute, slowest first", false, false,
-		&vn_slow_columns, vn_slow_next, NULL},
-	{"lanes", "", "shared memory, one lane each way for each worker", false, false,
-		&lane_columns, lanes_next, NULL},
-	{"config", "", "each option, its value, and where that came from", false, false,
-		&config_columns, config_next, NULL},
-	{"quarantine", "[ID]", "input that took too many workers down, or the bytes of one", false,
-		false, &vn_quarantine_columns, vn_quarantine_next, NULL},
+	{.name = "info",
+		.help = "the broker itself",
+		.more = "One of it: what it is, what it has counted, why it reset connections.",
+		.example = "show info json",
+		.single = true,
+		.columns = &info_columns,
+		.next = info_next},
+	{.name = "workers",
+		.help = "worker processes",
+		.more = "starting, standby (ready, held back by a reload), ready, draining, or "
+			"gone; busy are\n"
+			"connections whose input it has not acknowledged; how the last one of its "
+			"number died.",
+		.example = "show workers",
+		.columns = &worker_columns,
+		.next = workers_next},
 	{.name = "worker",
 		.arguments = "ID [last N]",
 		.help = "one worker, also a dead one: what it had, got and gave",
+		.more = "The last 16 dead are remembered: how each ended, the requests it held, "
+			"with their\n"
+			"first bytes, and the last messages both ways.",
+		.example = "show worker 2.7 last 4",
 		.write = vn_show_worker},
+	{.name = "listeners",
+		.help = "endpoints",
+		.more = "open, paused (no descriptor is free, or max is reached), disabled by "
+			"command, or closed.",
+		.example = "show listeners",
+		.columns = &listener_columns,
+		.next = listeners_next},
+	{.name = "conns",
+		.arguments = CONNS_ARGUMENTS,
+		.help = "connections",
+		.more = "header (its PROXY header has not come), waiting for a worker, attached to "
+			"one, at\n"
+			"rest, closing, doomed (to be reset when it has what it is due). Positions "
+			"are bytes\n"
+			"from its beginning.",
+		.example = "show conns worker 2 limit 10",
+		.filters = true,
+		.columns = &conn_columns,
+		.next = conns_next},
+	{.name = "conn",
+		.arguments = "ID",
+		.help = "everything that is known of one connection",
+		.more = "attempts: workers that ended with its input in hand; blame: of these, "
+			"those that it may\n"
+			"have killed. debts: what its worker has still to be told.",
+		.example = "show conn 1234",
+		.single = true,
+		.wants_id = true,
+		.columns = &vn_conn_columns,
+		.next = vn_conn_next},
+	{.name = "slow",
+		.help = "the slowest requests of the last minute, slowest first",
+		.example = "show slow",
+		.columns = &vn_slow_columns,
+		.next = vn_slow_next},
+	{.name = "lanes",
+		.help = "shared memory, one lane each way for each worker",
+		.more = "in is to the worker. What only the other side knows is not shown.",
+		.example = "show lanes",
+		.columns = &lane_columns,
+		.next = lanes_next},
+	{.name = "channels",
+		.help = "channels between processes",
+		.example = "show channels",
+		.columns = &vn_channels_columns,
+		.next = vn_channels_next},
+	{.name = "errors",
+		.help = "what went wrong, how often, first and last",
+		.more = "Distinct lines of the log, and resets and refused connections by their "
+			"reasons.",
+		.example = "show errors",
+		.columns = &vn_errors_columns,
+		.next = vn_errors_next},
+	{.name = "quarantine",
+		.arguments = "[ID]",
+		.help = "input that took too many workers down, or the bytes of one",
+		.example = "show quarantine 1",
+		.columns = &vn_quarantine_columns,
+		.next = vn_quarantine_next},
+	{.name = "config",
+		.help = "each option, its value, and where that came from",
+		.more = "A flag wins over its variable, that over the file, that over the default.",
+		.example = "show config json",
+		.columns = &vn_config_columns,
+		.next = vn_config_next},
+	{.name = "memory",
+		.help = "what takes how much, and how much it may",
+		.example = "show memory",
+		.columns = &vn_memory_columns,
+		.next = vn_memory_next},
 };
 const size_t vn_n_reports = sizeof vn_reports / sizeof *vn_reports;
 
@@ -538,20 +601,38 @@ query_worker(vn_query *q, const char *value, char why[static 256])
 	return -EINVAL;
 }
 
+/**
+ * vn_endpoint_called() - the endpoint that people mean by a name, a URL (as asked for, or bound), or a number
+ * @why: a sentence when there is none
+ */
+vn_broker_endpoint *
+vn_endpoint_called(vn_broker *b, const char *text, char why[static 256])
+{
+	uint64_t number = 0;
+
+	if (number_parse(text, VN_MAX_ENDPOINTS, &number) < 0)
+		number = 0;
+	for (uint32_t i = 0; i < b->n_endpoints; i++) {
+		vn_broker_endpoint *e = b->endpoints[i];
+
+		if (e && e->used &&
+			(strcmp(vn_endpoint_label(e), text) == 0 || strcmp(e->asked, text) == 0 ||
+				strcmp(e->url, text) == 0 || number == i + 1))
+			return e;
+	}
+	snprintf(why, 256, "there is no listener '%.100s'; see show listeners", text);
+	return NULL;
+}
+
 static int
 query_listener(vn_query *q, const char *value, char why[static 256])
 {
-	for (uint32_t i = 0; i < q->broker->n_endpoints; i++) {
-		const vn_broker_endpoint *e = q->broker->endpoints[i];
+	const vn_broker_endpoint *e = vn_endpoint_called(q->broker, value, why);
 
-		if (e && e->used &&
-			(strcmp(vn_endpoint_label(e), value) == 0 || strcmp(e->url, value) == 0)) {
-			q->endpoint = (int)i;
-			return 0;
-		}
-	}
-	snprintf(why, 256, "there is no listener '%.100s'; see show listeners", value);
-	return -EINVAL;
+	if (!e)
+		return -EINVAL;
+	q->endpoint = e->index;
+	return 0;
 }
 
 static int
@@ -603,6 +684,16 @@ static const vn_report quarantine_bytes = {.name = "quarantine",
 	.columns = &vn_quarantine_byte_columns,
 	.next = vn_quarantine_bytes_next};
 
+static int
+query_id(vn_query *q, const char *id, char why[static 256])
+{
+	if (number_parse(id, UINT64_MAX, &q->after) == 0)
+		return 0;
+	snprintf(
+		why, 256, "show %s wants its number: show %s ID", q->report->name, q->report->name);
+	return -EINVAL;
+}
+
 /* show quarantine ID */
 static int
 query_quarantined(vn_query *q, const char *id, char why[static 256])
@@ -640,6 +731,8 @@ vn_query_init(vn_query *q, vn_broker *b, char **words, size_t n, char why[static
 	rc = query_report(q, n > 0 ? words[0] : NULL, why);
 	if (rc == 0 && q->report->write)
 		return 0;
+	if (rc == 0 && q->report->wants_id)
+		return query_id(q, n == 2 ? words[1] : "", why);
 	if (rc == 0 && n == 2 && q->report->next == vn_quarantine_next)
 		return query_quarantined(q, words[1], why);
 	for (size_t i = 1; i < n && rc == 0; i++) {

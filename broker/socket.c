@@ -134,6 +134,7 @@ static void
 reset_count(vn_broker *b, const vn_record *r, vn_reset_reason reason)
 {
 	vn_count(&b->count->n_resets[reason], 1);
+	vn_times_note(b->reset_times[reason], b->hub->now);
 	vn_event(b, VN_EVENT_CONN_RESET, (vn_about){.conn = r}, "connection %llu is reset: %s",
 		(unsigned long long)r->id, vn_reset_reason_name(reason));
 }

@@ -17,8 +17,8 @@ START_TEST(small_commands_are_answered)
 	ck_assert_str_eq(ask(k, "quit\nping\n"), "OK\n\n");
 	ask(k, "help\n");
 	ck_assert_ptr_nonnull(
-		strstr(k->text, "\nshow conns [active] [worker ID] [listener NAME] [limit N]"));
-	ck_assert_ptr_nonnull(strstr(k->text, "\nstop [now]"));
+		strstr(k->text, "\n  show conns [active] [worker ID] [listener NAME] [limit N]"));
+	ck_assert_ptr_nonnull(strstr(k->text, "\n  stop [now]"));
 	bench_free(k);
 }
 END_TEST
