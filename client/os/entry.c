@@ -77,10 +77,11 @@ entry_join(const vn_entry *e, int fd)
 	const char *why;
 	vn_link link;
 	vn_entry_arg *a;
-	int code = CODE_LOST;
+	int code = CODE_LOST, rc = vn_link_join(&link, fd, &why);
 
-	if (vn_link_join(&link, fd, &why) < 0) {
-		vn_log(NULL, LOG_CRIT, "%s: cannot talk to the parent: %s", e->name, why);
+	if (rc < 0) {
+		if (rc != -EPIPE) /* else there is nobody for whom this would be news */
+			vn_log(NULL, LOG_CRIT, "%s: cannot talk to the parent: %s", e->name, why);
 		return CODE_LOST;
 	}
 	a = arg_receive(fd);

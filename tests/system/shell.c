@@ -4,10 +4,13 @@
  *
  * A client sends shell commands, one a line. Each runs to its end, and its output comes back, then "code N" or
  * "signal N". A line "hold COMMAND" answers with the number of the process and keeps that until the connection ends.
+ * "length TEXT" lets a function in a process of its own find out how long the text is, and "thread TEXT" one in a thread:
+ * the answer is that, and where it was found. "stay" is "hold" for such a process, which waits for more.
  */
 #include <err.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <vanilla.h>
 
 static vn_process *
@@ -35,24 +38,87 @@ run(vn_hub *h, vn_conn *c, const char *command)
 	vn_close(p);
 }
 
+typedef struct text {
+	char bytes[2048];
+} text;
+
+static int
+find_length(vn_hub *h, vn_pair parent, void *arg)
+{
+	text t;
+
+	(void)h;
+	(void)arg;
+	while (vn_recv(parent.rx, &t) == 0) {
+		size_t n = strlen(t.bytes);
+
+		snprintf(t.bytes, sizeof t.bytes, "%zu %d\n", n, (int)getpid());
+		if (vn_send(parent.tx, &t) < 0)
+			return -1;
+	}
+	return 0;
+}
+VN_ENTRY(length_finder, find_length)
+
+static vn_process *
+start_function(vn_hub *h)
+{
+	return vn_process_spawn(h, text, length_finder, &(char){0});
+}
+
+static void
+ask_length(vn_conn *c, vn_pair ends, const char *of)
+{
+	text t;
+
+	snprintf(t.bytes, sizeof t.bytes, "%s", of);
+	if (vn_send(ends.tx, &t) == 0 && vn_recv(ends.rx, &t) == 0)
+		vn_write(c, t.bytes, strlen(t.bytes));
+	else
+		vn_write(c, "dead\n", 5);
+}
+
+static void
+length(vn_hub *h, vn_conn *c, const char *of)
+{
+	vn_process *p = start_function(h);
+
+	ask_length(c, vn_process_ends(p), of);
+	vn_close(p);
+}
+
+static void
+length_in_thread(vn_hub *h, vn_conn *c, const char *of)
+{
+	vn_pair ends = vn_thread_spawn(h, text, find_length, NULL);
+
+	ask_length(c, ends, of);
+	vn_close(ends.tx);
+	vn_close(ends.rx);
+}
+
 static int
 serve(vn_hub *h, void *arg)
 {
 	vn_conn *c = arg;
 	vn_process *held = NULL;
-	char line[2048], text[32];
+	char line[2048], number[32];
 	ssize_t n;
 
 	while ((n = vn_read_until(c, line, sizeof line - 1, "\n")) > 0) {
 		line[n - 1] = '\0';
-		if (strncmp(line, "hold ", 5) != 0) {
+		if (strncmp(line, "hold ", 5) == 0 || strcmp(line, "stay") == 0) {
+			vn_close(held);
+			held = *line == 'h' ? start(h, line + 5) : start_function(h);
+			n = snprintf(number, sizeof number, "%d\n", (int)vn_process_pid(held));
+			vn_write(c, number, (size_t)n);
+		} else if (strncmp(line, "length ", 7) == 0) {
+			length(h, c, line + 7);
+		} else if (strncmp(line, "thread ", 7) == 0) {
+			length_in_thread(h, c, line + 7);
+		} else {
 			run(h, c, line);
-			continue;
 		}
-		vn_close(held);
-		held = start(h, line + 5);
-		n = snprintf(text, sizeof text, "%d\n", (int)vn_process_pid(held));
-		vn_write(c, text, (size_t)n);
 	}
 	vn_close(held);
 	return vn_close(c);

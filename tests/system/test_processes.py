@@ -9,7 +9,7 @@ import random
 import signal
 import subprocess
 
-from support import ANY_PORT, Case, alive, ask, eventually, example, helper, receive_all, receive_line
+from support import ANY_PORT, Case, alive, ask, connect_to, eventually, example, helper, receive_all, receive_line
 
 
 class Processes:
@@ -21,8 +21,8 @@ class Processes:
     def pid_of_parent(self, service):
         return service.worker_pids()[0] if self.workers else service.pid
 
-    def held(self, sock):
-        pid = int(ask(sock, "hold exec sleep 1000"))
+    def held(self, sock, how="hold exec sleep 1000"):
+        pid = int(ask(sock, how))
         self.assertTrue(alive(pid))
         return pid
 
@@ -44,6 +44,25 @@ class Processes:
             receive_line(sock)
             self.assertEqual(ask(sock, "env | grep -c ^VANILLA_LINK="), "0")
         service.stop()
+
+    def test_functions_run_in_a_process_or_a_thread(self):
+        service = self.shell()
+        with service.connect() as sock:
+            for i in range(3):
+                n, pid = ask(sock, "length " + "x" * i).split()
+                self.assertEqual(int(n), i)
+                self.assertNotIn(int(pid), (service.pid, self.pid_of_parent(service)))
+                self.assertEqual(ask(sock, "thread " + "x" * i), f"{i} {self.pid_of_parent(service)}")
+        service.stop()
+
+    def test_functions_die_with_a_parent_that_is_killed(self):
+        service = self.shell()
+        with service.connect() as sock:
+            pid, parent = self.held(sock, "stay"), self.pid_of_parent(service)
+            os.kill(parent, signal.SIGKILL)
+            eventually("a child that is gone", lambda: not alive(pid))
+        if self.workers:
+            service.stop()
 
     def test_they_end_with_the_connection_that_holds_them(self):
         service = self.shell()
@@ -96,10 +115,11 @@ class Files:
         (self.root / "abs").symlink_to("/etc/passwd")
         os.mkfifo(self.root / "fifo")
         self.files = self.service(example("files"), ANY_PORT, self.root, workers=self.workers)
+        self.url = self.files.url
 
     def request(self, text):
         """Return: (status, what follows the empty line)."""
-        with self.files.connect() as sock:
+        with connect_to(self.url) as sock:
             sock.sendall(text)
             head, _, body = receive_all(sock).partition(b"\r\n\r\n")
             return int(head.split()[1]), body
@@ -128,7 +148,7 @@ class Files:
         self.files.stop()
 
     def test_many_at_a_time(self):
-        socks = [self.files.connect() for _ in range(50)]
+        socks = [connect_to(self.url) for _ in range(50)]
         for sock in socks:
             sock.sendall(b"GET /large HTTP/1.0\r\n\r\n")
         for sock in socks:
