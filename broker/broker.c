@@ -25,6 +25,7 @@
 #include "broker/history.h"
 #include "broker/leave.h"
 #include "broker/log.h"
+#include "broker/notify.h"
 #include "broker/patience.h"
 #include "broker/quarantine.h"
 #include "broker/recorder.h"
@@ -180,6 +181,7 @@ close_all(vn_broker *b)
 	b->recorder = vn_recorder_free(b->recorder);
 	b->history = vn_history_free(b->history);
 	b->events = vn_events_free(b->events);
+	b->notify = vn_notify_free(b->notify);
 	vn_log_deinit(b);
 	b->hub = vn_hub_close(b->hub);
 }
@@ -203,6 +205,7 @@ vn_broker_run(const vn_config *config)
 	b->config = config;
 	vn_log_init(b);
 	prctl(PR_SET_DUMPABLE, 0);
+	b->notify = vn_notify_new(b);
 	b->signals.fd = -1;
 	b->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	b->started = vn_now(b->hub);

@@ -150,6 +150,7 @@ struct vn_worker {
 	bool idled;
 	pid_t pid;
 	int pidfd, handshake;
+	int *exec_error; /* shared with the child until it has become the program: why it could not */
 	vn_watch death, hello;
 	vn_ring ring;
 	vn_output *outputs[2];
@@ -195,8 +196,9 @@ struct vn_worker {
 
 typedef struct vn_broker_endpoint {
 	bool used;
-	bool fixed;    /* asked for by -l: stays when no worker wants it */
-	bool disabled; /* by command: accepts nobody */
+	bool fixed;     /* asked for by -l: stays when no worker wants it */
+	bool disabled;  /* by command: accepts nobody */
+	bool inherited; /* of the service manager: its file stays */
 	bool resumable;
 	char *name;           /* of -l NAME=URL, else NULL */
 	char *asked;          /* the URL as it was asked for */
@@ -271,6 +273,7 @@ struct vn_broker {
 	struct vn_recorder *recorder;       /* recorder.h */
 	struct vn_events *events;           /* event.h */
 	struct vn_history *history;         /* history.h */
+	struct vn_notify *notify;           /* notify.h */
 	vn_log_state log;
 	uint64_t reset_times[VN_N_RESET_REASONS]
 			    [2]; /* of the hub's clock: first and last; 0: never */

@@ -251,13 +251,13 @@ vn_change_on_ready(vn_worker *w)
 
 /* What is known about a program that ended like this. */
 static const char *
-explain(const vn_worker *w, vn_worker_state was, const siginfo_t *info)
+explain(const vn_worker *w, vn_worker_state was)
 {
 	if (was != VN_WORKER_STARTING)
 		return w->was_killed ? "" : " right after it was ready";
-	if (info->si_code == CLD_EXITED && info->si_status == VN_EXIT_NOT_FOUND)
+	if (*w->exec_error == ENOENT)
 		return ": the program was not found";
-	if (info->si_code == CLD_EXITED && info->si_status == VN_EXIT_NOT_EXECUTABLE)
+	if (*w->exec_error)
 		return ": the program cannot be executed";
 	return w->was_killed ? "" : " before it was ready";
 }
@@ -267,12 +267,12 @@ explain(const vn_worker *w, vn_worker_state was, const siginfo_t *info)
  * @was: its state before
  */
 void
-vn_change_on_death(vn_worker *w, vn_worker_state was, const siginfo_t *info)
+vn_change_on_death(vn_worker *w, vn_worker_state was)
 {
 	char why[VN_CHANGE_TEXT];
 
 	snprintf(why, sizeof why, "worker %u.%u %s%s", w->number, w->incarnation, w->last_death,
-		explain(w, was, info));
+		explain(w, was));
 	w->coming = false;
 	w->going = true;
 	roll_back(w->broker->change, why);

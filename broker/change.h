@@ -40,6 +40,6 @@ void vn_change_cancel(vn_change *c);             /* the service ends */
 /* worker.c, leave.c: of one that comes, or goes */
 void vn_change_on_ready(vn_worker *w);
 void vn_change_on_overdue(const vn_worker *w);
-void vn_change_on_death(vn_worker *w, vn_worker_state was, const siginfo_t *info);
+void vn_change_on_death(vn_worker *w, vn_worker_state was);
 
 #endif

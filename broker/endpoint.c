@@ -17,6 +17,7 @@
 #include "broker/accept.h"
 #include "broker/debt.h"
 #include "broker/event.h"
+#include "broker/inherit.h"
 #include "broker/report.h"
 
 static vn_broker_endpoint *
@@ -85,7 +86,8 @@ endpoint_shut(vn_broker_endpoint *e)
 	vn_accept_end(e);
 	close(e->fd);
 	e->fd = -1;
-	vn_endpoint_unlink(&e->endpoint);
+	if (!e->inherited)
+		vn_endpoint_unlink(&e->endpoint);
 	vn_event(e->broker, VN_EVENT_LISTENER_CLOSED, (vn_about){.endpoint = e}, "%s: closed",
 		e->url);
 }
@@ -119,48 +121,6 @@ vn_endpoint_exit_code(int rc)
 	}
 }
 
-static int
-open_fixed(vn_broker *b, const vn_listen_option *option)
-{
-	vn_broker_endpoint *e = endpoint_new(b, option->url, option->name);
-	char why[256];
-	int rc;
-
-	if (!e)
-		return VN_EXIT_SYSTEM;
-	rc = vn_endpoint_parse(&e->endpoint, option->url, why);
-	if (rc < 0)
-		vn_log(b->hub, LOG_ERR, "%s: cannot listen: %s", option->url, why);
-	else
-		rc = endpoint_open(e);
-	if (rc < 0) {
-		endpoint_free(e);
-		return vn_endpoint_exit_code(rc);
-	}
-	/* Nobody accepts before a worker is there to say how. */
-	vn_accept_end(e);
-	e->fixed = true;
-	endpoint_add(b, e);
-	return 0;
-}
-
-/**
- * vn_endpoints_open_fixed() - bind what -l asks for
- *
- * Return: 0, or the exit code of the program, having said why.
- */
-int
-vn_endpoints_open_fixed(vn_broker *b)
-{
-	for (uint32_t i = 0; i < b->config->n_listens; i++) {
-		int code = open_fixed(b, &b->config->listens[i]);
-
-		if (code)
-			return code;
-	}
-	return 0;
-}
-
 static bool
 same_address(const vn_endpoint *a, const vn_endpoint *other)
 {
@@ -185,6 +145,89 @@ find_address(vn_broker *b, const vn_endpoint *endpoint)
 		if (b->endpoints[i]->used && same_address(&b->endpoints[i]->endpoint, endpoint))
 			return b->endpoints[i];
 	return NULL;
+}
+
+/* One that the service manager has opened. Nobody accepts before a worker is there to say how. */
+static int
+take_inherited(vn_broker *b, int fd, const char *name)
+{
+	char url[VN_URL_MAX], why[256];
+	vn_broker_endpoint *e;
+
+	if (vn_endpoint_name(fd, url) < 0 || !(e = endpoint_new(b, url, name))) {
+		vn_log(b->hub, LOG_ERR, "cannot take over descriptor %d", fd);
+		return VN_EXIT_SYSTEM;
+	}
+	if (vn_endpoint_parse_numeric(&e->endpoint, url, why) < 0 || vn_accept_options(e) < 0) {
+		vn_log(b->hub, LOG_ERR, "%s: cannot be taken over: %s", url, why);
+		endpoint_free(e);
+		return VN_EXIT_CONFIG;
+	}
+	e->fd = fd;
+	strcpy(e->url, url);
+	e->fixed = e->inherited = true;
+	endpoint_add(b, e);
+	vn_event(b, VN_EVENT_LISTENER_OPENED, (vn_about){.endpoint = e}, "%s: taken over", e->url);
+	return 0;
+}
+
+/* An -l that means a socket which is there already gives it a name and options. */
+static int
+merge_inherited(vn_broker_endpoint *e, vn_broker_endpoint *option)
+{
+	e->endpoint.options = option->endpoint.options;
+	if (option->name) {
+		free(e->name);
+		e->name = option->name;
+		option->name = NULL;
+		vn_counters_row_end(&e->count->row);
+		e->count = vn_counters_listener(e->broker->counters, e->name);
+	}
+	endpoint_free(option);
+	return vn_accept_options(e) < 0 ? VN_EXIT_SYSTEM : 0;
+}
+
+static int
+open_fixed(vn_broker *b, const vn_listen_option *option)
+{
+	vn_broker_endpoint *e = endpoint_new(b, option->url, option->name), *inherited;
+	char why[256];
+	int rc;
+
+	if (!e)
+		return VN_EXIT_SYSTEM;
+	rc = vn_endpoint_parse(&e->endpoint, option->url, why);
+	inherited = rc == 0 ? find_address(b, &e->endpoint) : NULL;
+	if (inherited && inherited->inherited)
+		return merge_inherited(inherited, e);
+	if (rc < 0)
+		vn_log(b->hub, LOG_ERR, "%s: cannot listen: %s", option->url, why);
+	else
+		rc = endpoint_open(e);
+	if (rc < 0) {
+		endpoint_free(e);
+		return vn_endpoint_exit_code(rc);
+	}
+	/* Nobody accepts before a worker is there to say how. */
+	vn_accept_end(e);
+	e->fixed = true;
+	endpoint_add(b, e);
+	return 0;
+}
+
+/**
+ * vn_endpoints_open_fixed() - take over what the service manager has opened, bind what -l asks for
+ *
+ * Return: 0, or the exit code of the program, having said why.
+ */
+int
+vn_endpoints_open_fixed(vn_broker *b)
+{
+	int code = vn_inherit(b, take_inherited);
+
+	for (uint32_t i = 0; i < b->config->n_listens && code == 0; i++)
+		code = open_fixed(b, &b->config->listens[i]);
+	return code;
 }
 
 /* An index that was closed is used again when its last connection is gone. */

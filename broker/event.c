@@ -14,6 +14,7 @@
 
 #include "broker/control.h"
 #include "broker/log.h"
+#include "broker/notify.h"
 #include "broker/report.h"
 
 typedef struct kind_spec {
@@ -89,6 +90,7 @@ entry_tell(vn_broker *b, const vn_event_entry *e, const char *text)
 	vn_log(b->hub, e->level, "%s", text);
 	if (b->events)
 		b->events->telling = NULL;
+	vn_notify_event(b, e->kind);
 	if (b->control)
 		vn_client_wake_followers(b->control);
 	if (b->admin)

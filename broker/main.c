@@ -91,7 +91,7 @@ main(int argc, char **argv)
 	const char *word = argc > 1 ? argv[1] : NULL;
 
 	if (!word) {
-		fprintf(stderr, "vanilla: a command is missing: see vanilla --help\n");
+		fprintf(stderr, "vanilla: a command is missing, such as run; see vanilla --help\n");
 		return VN_EXIT_USAGE;
 	}
 	if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)

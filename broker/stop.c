@@ -113,7 +113,6 @@ stop_fire(vn_timer *t)
 static void
 begin_drain(vn_broker *b)
 {
-	b->phase = VN_PHASE_DRAINING;
 	vn_change_cancel(b->change);
 	vn_endpoints_disarm(b);
 	stop_records(b);
@@ -133,6 +132,7 @@ void
 vn_broker_stop(vn_broker *b, bool now)
 {
 	if (b->phase < VN_PHASE_DRAINING) {
+		b->phase = VN_PHASE_DRAINING;
 		vn_event(b, VN_EVENT_PHASE, (vn_about){0}, "%s",
 			now ? "stopping at once" : "stopping: finishing what is under way");
 		begin_drain(b);

@@ -25,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -59,6 +60,7 @@ typedef struct child_plan {
 	char **argv, **envp;
 	int handshake, out, err;
 	pid_t parent;
+	int *exec_error; /* shared with us until exec succeeds */
 } child_plan;
 
 static void
@@ -89,6 +91,7 @@ child_run(const child_plan *p)
 	syscall(SYS_close_range, LINK_FD + 1, ~0u, 0);
 	execvpe(p->argv[0], p->argv, p->envp);
 	rc = errno;
+	*p->exec_error = rc;
 	_exit(rc == ENOENT ? VN_EXIT_NOT_FOUND : VN_EXIT_NOT_EXECUTABLE);
 }
 
@@ -188,12 +191,12 @@ worker_unlink(vn_worker *w)
 
 /* The program cannot be started: the exit code of a service that never was. */
 static int
-failure_code(const vn_broker *b, const siginfo_t *info)
+failure_code(const vn_worker *w)
 {
-	if (info->si_code == CLD_EXITED &&
-		(info->si_status == VN_EXIT_NOT_FOUND || info->si_status == VN_EXIT_NOT_EXECUTABLE))
-		return info->si_status;
-	return b->last_listen_error ? vn_endpoint_exit_code(b->last_listen_error) : VN_EXIT_FAILURE;
+	if (*w->exec_error)
+		return *w->exec_error == ENOENT ? VN_EXIT_NOT_FOUND : VN_EXIT_NOT_EXECUTABLE;
+	return w->broker->last_listen_error ? vn_endpoint_exit_code(w->broker->last_listen_error)
+					    : VN_EXIT_FAILURE;
 }
 
 static void
@@ -219,7 +222,7 @@ say_why_it_gave_up(const vn_worker *w, int code)
 
 /* True if this was one failure too many, and the broker ends. */
 static bool
-gave_up(vn_worker *w, const siginfo_t *info, bool timed_out)
+gave_up(vn_worker *w, bool timed_out)
 {
 	vn_broker *b = w->broker;
 	vn_time now = b->hub->now, oldest = w->failures[w->n_failures % INTENSITY];
@@ -227,11 +230,11 @@ gave_up(vn_worker *w, const siginfo_t *info, bool timed_out)
 	w->failures[w->n_failures++ % INTENSITY] = now;
 	if (b->ever_ready || b->is_over)
 		return b->is_over;
-	if (!timed_out && failure_code(b, info) == VN_EXIT_FAILURE &&
+	if (!timed_out && failure_code(w) == VN_EXIT_FAILURE &&
 		(w->n_failures < INTENSITY || now - oldest > INTENSITY_TIME))
 		return false;
-	say_why_it_gave_up(w, failure_code(b, info));
-	vn_broker_end(b, failure_code(b, info));
+	say_why_it_gave_up(w, failure_code(w));
+	vn_broker_end(b, failure_code(w));
 	return true;
 }
 
@@ -253,13 +256,13 @@ restart_fire(vn_timer *t)
 
 /* It is to be started again, now or later: when the turn has given its connections to others, which takes less. */
 static void
-worker_again(vn_worker *w, const siginfo_t *info, bool served, bool timed_out)
+worker_again(vn_worker *w, bool served, bool timed_out)
 {
 	vn_broker *b = w->broker;
 
 	if (served || w->ordered)
 		w->n_failures = 0;
-	else if (gave_up(w, info, timed_out))
+	else if (gave_up(w, timed_out))
 		return;
 	vn_count(&w->count->n_restarts, 1);
 	vn_wheel_arm(b->hub->wheel, &w->restart_timer,
@@ -298,9 +301,9 @@ worker_died(vn_worker *w)
 	served = w->served || (w->was_ready && b->hub->now - w->ready_at >= SERVED_AFTER);
 	worker_unlink(w);
 	if (w->coming && b->phase < VN_PHASE_DRAINING)
-		vn_change_on_death(w, was, &info);
+		vn_change_on_death(w, was);
 	else if (!w->going && was != VN_WORKER_DRAINING && b->phase < VN_PHASE_DRAINING)
-		worker_again(w, &info, served, was == VN_WORKER_STARTING && w->was_killed);
+		worker_again(w, served, was == VN_WORKER_STARTING && w->was_killed);
 	if (w->going && b->phase < VN_PHASE_DRAINING)
 		vn_worker_retire(w);
 	if (b->phase >= VN_PHASE_DRAINING)
@@ -416,7 +419,8 @@ start_process(vn_worker *w, int theirs, int out, int err)
 		.handshake = theirs,
 		.out = out,
 		.err = err,
-		.parent = getpid()};
+		.parent = getpid(),
+		.exec_error = w->exec_error};
 	int pid = plan.envp ? clone_child(&plan, &w->pidfd) : -ENOMEM;
 
 	child_environment_free(plan.envp);
@@ -466,6 +470,7 @@ vn_worker_start(vn_worker *w)
 	*last = *last_here = w->incarnation;
 	w->was_killed = w->ordered = w->was_told = w->was_stopped = false;
 	w->state = VN_WORKER_STARTING;
+	*w->exec_error = 0;
 	w->started = b->hub->now;
 	rc = start_steps(w);
 	if (rc == 0) {
@@ -527,8 +532,13 @@ vn_worker_new(vn_broker *b, uint16_t number)
 	vn_worker *w = calloc(1, sizeof *w);
 	uint16_t slot = free_slot(b, number);
 
-	if (!w || slot == 0) {
-		errno = w ? EUSERS : ENOMEM;
+	if (w)
+		w->exec_error = mmap(NULL, sizeof *w->exec_error, PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (!w || w->exec_error == MAP_FAILED || slot == 0) {
+		if (w && w->exec_error != MAP_FAILED)
+			munmap(w->exec_error, sizeof *w->exec_error);
+		errno = w && slot == 0 ? EUSERS : ENOMEM;
 		free(w);
 		return NULL;
 	}
@@ -683,6 +693,7 @@ vn_worker_free(vn_worker *w)
 	worker_unlink(w);
 	vn_wheel_disarm(w->broker->hub->wheel, &w->restart_timer);
 	w->broker->workers[w->slot] = NULL;
+	munmap(w->exec_error, sizeof *w->exec_error);
 	free(w);
 	return NULL;
 }

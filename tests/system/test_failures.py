@@ -141,6 +141,9 @@ class Failures(Case):
         with open(path, "w") as plain:
             plain.write("text\n")
         self.assert_broker_fails(["--", path], 126, path)
+        # A program that ends like a shell that found nothing was found itself.
+        self.assert_broker_fails(["--", "/bin/sh", "-c", "exit 127"], 1, "never became ready")
+        self.assert_broker_fails(["--", "/bin/sh", "-c", "exit 126"], 1, "exited with 126")
         os.mkdir(f"{self.place}/folder")
         self.assert_broker_fails(["--", f"{self.place}/folder"], 126, f"{self.place}/folder")
 
