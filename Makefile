@@ -52,7 +52,7 @@ LIBS        := -lcares -lck -lrt -lpthread
 BROKER_LIBS := -ljansson -lconfuse -lncurses -ltinfo $(LIBS)
 CHECK_LIBS  := -lcheck -lsubunit -lm $(BROKER_LIBS)
 
-.PHONY: build run test test-long bench asan tsan mutant crash chaos lint install help clean unit system \
+.PHONY: build run test test-long bench unstaged asan tsan mutant crash chaos lint install help clean unit system \
 	fuzz fuzzers fuzz-targets
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -75,8 +75,13 @@ test-long: build unit system mutant crash fuzzers $(BUILD)/chaos/load $(BUILD)/d
 	@for build in $(BUILD) $(BUILD)/asan; do VANILLA_HOSTILE_SECONDS=180 BUILD=$$build \
 		TESTS=changes_all_the_time tests/run system || exit 1; done
 
-bench: build $(BENCH) $(BUILD)/chaos/load $(BUILD)/system/again
+bench: build unstaged $(BENCH) $(BUILD)/chaos/load $(BUILD)/system/again
 	@BUILD=$(BUILD) tests/bench/run
+
+# Without what times each request (shm/protocol.h), to measure what that costs.
+unstaged:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/unstaged CFLAGS='$(CFLAGS) -DVN_STAGES=0' \
+		$(BUILD)/unstaged/vanilla $(BUILD)/unstaged/examples/echo
 
 # The same as in make test-long, alone; CHAOS=short is that of make test, VANILLA_CHAOS_SEED repeats one.
 CHAOS ?= long

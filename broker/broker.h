@@ -282,6 +282,8 @@ struct vn_broker {
 	int reserve;                /* a descriptor, for when there is none */
 	vn_timer balance_timer;
 	vn_timer leave_timer; /* while somebody gives away what it has */
+	uint64_t polled_turn; /* the turn of polled_at */
+	uint32_t polled_at;   /* vn_ticks() of the events that are told */
 	uint32_t taking_at;   /* vn_ticks() of the batch that is taken off a lane */
 	vn_slow slow;
 	vn_counters *counters;

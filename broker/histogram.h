@@ -24,11 +24,18 @@ typedef struct vn_histogram {
 	uint64_t counts[VN_HISTOGRAM_BUCKETS];
 } __attribute__((aligned(64))) vn_histogram;
 
-/* A counter that others read while we write: never torn, and no more than that. */
+/*
+ * A counter that others read while we write: never torn, and no more than that. There is no C for "add to memory, by one
+ * instruction, without a lock".
+ */
 static inline void
 vn_count(uint64_t *counter, uint64_t n)
 {
+#if defined(__x86_64__)
+	__asm__("addq %1, %0" : "+m"(*counter) : "er"(n) : "cc");
+#else
 	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+#endif
 }
 
 /* A gauge, likewise. */
@@ -42,16 +49,16 @@ vn_gauge_put(uint64_t *gauge, uint64_t value)
 static inline uint32_t
 vn_histogram_bucket(uint64_t ns)
 {
-	uint64_t below = ns ? ns - 1 : 0; /* a bound belongs to the bucket that it ends */
+	uint64_t below = ns - 1; /* a bound belongs to the bucket that it ends */
 	uint32_t power;
 
-	if (below < 1u << VN_HISTOGRAM_FIRST)
+	if (ns <= 1u << VN_HISTOGRAM_FIRST)
 		return 0;
-	power = 63u - (uint32_t)__builtin_clzll(below);
+	power = 63u ^ (uint32_t)__builtin_clzll(below); /* one instruction, where 63 - n is three */
 	if (power >= VN_HISTOGRAM_LAST)
 		return VN_HISTOGRAM_BUCKETS - 1;
 	return 1 + (power - VN_HISTOGRAM_FIRST) * VN_HISTOGRAM_PARTS +
-	       (uint32_t)(below >> (power - 2) & (VN_HISTOGRAM_PARTS - 1));
+	       (uint32_t)(below >> (power - 2)) - VN_HISTOGRAM_PARTS;
 }
 
 /* One duration more. */

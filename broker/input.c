@@ -358,7 +358,7 @@ vn_socket_on_event(void *arg, uint32_t index, uint32_t gen, uint32_t events)
 		return;
 	}
 	if (VN_STAGES && !(r->flags & VN_R_READABLE) && vn_record_at_rest(r))
-		r->arrived = vn_stages_now(b);
+		r->arrived = vn_stages_polled(b);
 	r->flags |= VN_R_READABLE;
 	if (events & LAST_EVENTS)
 		r->flags |= VN_R_LAST;

@@ -14,7 +14,21 @@
 static vn_listener_counters *
 listener_of(const vn_broker *b, const vn_record *r)
 {
-	return r->fd >= 0 && r->endpoint < b->n_endpoints ? b->endpoints[r->endpoint]->count : NULL;
+	return r->fd >= 0 && r->endpoint < b->n_endpoints ? b->endpoints[r->endpoint]->count
+							  : &b->counters->no_listener;
+}
+
+/* n of the same: for the worker, and for the endpoint. */
+static inline void
+count(vn_histogram *one, vn_histogram *other, uint32_t ticks, uint32_t n)
+{
+	uint64_t ns = vn_ticks_ns(ticks);
+	uint32_t bucket = vn_histogram_bucket(ns);
+
+	vn_count(&one->counts[bucket], n);
+	vn_count(&other->counts[bucket], n);
+	vn_count(&one->sum_ns, ns * n);
+	vn_count(&other->sum_ns, ns * n);
 }
 
 /* What a worker says, as far as it can be. */
@@ -26,37 +40,6 @@ within(uint32_t said, uint32_t arrived, uint32_t limit)
 	return said && ticks < limit ? ticks : said ? limit : 0;
 }
 
-static void
-count_taken(vn_broker *b, vn_worker *w, const vn_record *r, uint32_t wait, uint32_t run)
-{
-	vn_listener_counters *l = listener_of(b, r);
-
-	vn_histogram_add(&w->count->wait, vn_ticks_ns(wait));
-	vn_histogram_add(&w->count->run, vn_ticks_ns(run));
-	if (!l)
-		return;
-	vn_histogram_add(&l->wait, vn_ticks_ns(wait));
-	vn_histogram_add(&l->run, vn_ticks_ns(run));
-}
-
-static void
-histogram_add_many(vn_histogram *h, uint64_t ns, uint32_t n)
-{
-	vn_count(&h->counts[vn_histogram_bucket(ns)], n);
-	vn_count(&h->sum_ns, ns * n);
-}
-
-static void
-count_written(vn_broker *b, vn_worker *w, const vn_record *r, uint32_t write, uint32_t n)
-{
-	vn_listener_counters *l = listener_of(b, r);
-
-	if (w)
-		histogram_add_many(&w->count->write, vn_ticks_ns(write), n);
-	if (l)
-		histogram_add_many(&l->write, vn_ticks_ns(write), n);
-}
-
 /**
  * vn_stages_finished() - a request was committed
  * @r:     its output is queued
@@ -65,6 +48,7 @@ count_written(vn_broker *b, vn_worker *w, const vn_record *r, uint32_t write, ui
 void
 vn_stages_finished(vn_broker *b, vn_worker *w, vn_record *r, vn_desc_times times)
 {
+	vn_listener_counters *l = listener_of(b, r);
 	uint32_t age = vn_ticks_since(b->taking_at, r->arrived);
 	uint32_t done = times.done ? within(times.done, r->arrived, age) : age;
 	uint32_t wait = times.taken ? within(times.taken, r->arrived, done) : done;
@@ -73,12 +57,13 @@ vn_stages_finished(vn_broker *b, vn_worker *w, vn_record *r, vn_desc_times times
 		done = age;
 		wait = 0;
 	}
-	count_taken(b, w, r, wait, done - wait);
+	count(&w->count->wait, &l->wait, wait, 1);
+	count(&w->count->run, &l->run, done - wait, 1);
 	if (done >= b->slow.least)
 		vn_slow_finished(b, w, r, wait, done - wait);
 	r->arrived += done;
 	if (r->queued == r->sent)
-		count_written(b, w, r, 0, 1);
+		count(&w->count->write, &l->write, 0, 1);
 	else if (r->out.charge++ == 0)
 		r->finished = r->arrived;
 }
@@ -91,8 +76,10 @@ void
 vn_stages_written(vn_broker *b, vn_record *r)
 {
 	uint32_t write = vn_ticks_since(vn_stages_now(b), r->finished);
+	vn_worker *w = b->workers[r->worker];
+	vn_worker_counters *count_of = w ? w->count : &b->counters->no_worker;
 
-	count_written(b, b->workers[r->worker], r, write, r->out.charge);
+	count(&count_of->write, &listener_of(b, r)->write, write, r->out.charge);
 	r->out.charge = 0;
 	if (b->slow.n_unwritten || write >= VN_SLOW_WRITE)
 		vn_slow_written(b, r, write);

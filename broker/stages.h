@@ -38,6 +38,17 @@ vn_stages_now(const vn_broker *b)
 	return vn_ticks(vn_stamp_about(&b->hub->stamp, b->hub->sys, b->hub->now));
 }
 
+/* When the poller came back with what it tells now. */
+static inline uint32_t
+vn_stages_polled(vn_broker *b)
+{
+	if (b->polled_turn != b->hub->n_turns) {
+		b->polled_turn = b->hub->n_turns;
+		b->polled_at = vn_stages_now(b);
+	}
+	return b->polled_at;
+}
+
 /* From one instant to another; the later one may be seen as earlier by some microseconds. */
 static inline uint32_t
 vn_ticks_since(uint32_t now, uint32_t then)

@@ -12,7 +12,8 @@
 void
 vn_stamp_init(vn_stamp *s, const vn_sys *sys)
 {
-	*s = (vn_stamp){.is_there = sys->has_stamp && sys->has_stamp(sys)};
+	*s = (vn_stamp){.is_there = sys->has_stamp && sys->has_stamp(sys),
+		.is_native = sys->stamp == vn_sys_linux.stamp};
 	if (!s->is_there)
 		return;
 	s->at = sys->stamp(sys);

@@ -18,7 +18,7 @@
 #include "client/net/brokered.h"
 
 /* A commit is made now; what comes after it has not been seen yet. */
-static vn_desc_times
+static inline vn_desc_times
 commit_times(vn_conn *c)
 {
 	vn_desc_times times = {0, 0};

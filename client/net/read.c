@@ -73,6 +73,12 @@ read_wait(vn_conn *c, uint64_t n)
 	return rc;
 }
 
+static __attribute__((noinline)) void
+read_found(vn_conn *c)
+{
+	c->found = vn_net_ticks(c->net);
+}
+
 /* The link in which the next byte lies; there is one. Whoever asks has found input that somebody works on now. */
 static vn_chain_link *
 read_link(vn_conn *c)
@@ -80,7 +86,7 @@ read_link(vn_conn *c)
 	vn_chain_link *link = &c->net->in_table[c->in_at];
 
 	if (VN_STAGES && !c->found)
-		c->found = vn_net_ticks(c->net);
+		read_found(c);
 	if (link->end == c->taken) {
 		c->in_at = link->next;
 		link = &c->net->in_table[c->in_at];

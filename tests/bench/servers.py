@@ -177,8 +177,9 @@ class Stage:
         except OSError:
             pass
 
-    def path(self, name):
-        return os.path.join(self.build, name)
+    def path(self, name, variant=""):
+        """A variant is built of the same sources with something left out, in a folder of its own."""
+        return os.path.join(self.build, variant, name)
 
     def start(self, argv):
         """A process on the measured core. A signal waits until we know the child's pid."""
@@ -232,14 +233,14 @@ class Stage:
     def alone(self):
         return self.alone_wait(self.alone_begin())
 
-    def broker_begin(self, n_workers, *options):
+    def broker_begin(self, n_workers, *options, variant=""):
         """The broker, not yet ready: for the rows that measure the start."""
         port = free_port()
         url = f"tcp://127.0.0.1:{port}"
         control = os.path.join(self.dir, f"control.{port}")
-        process = self.start([self.path("vanilla"), "run", "-w", str(n_workers), "-s", control,
-                              *options, "--", self.path("examples/echo"), url])
-        server = Server("broker", port, process)
+        process = self.start([self.path("vanilla", variant), "run", "-w", str(n_workers), "-s", control,
+                              *options, "--", self.path("examples/echo", variant), url])
+        server = Server(variant or "broker", port, process)
         server.control = control
         return server
 
@@ -260,7 +261,7 @@ class Stage:
         server.roles.update({f"worker{i or ''}": pid for i, pid in enumerate(pids)})
         return server
 
-    def broker(self, n_workers, *options):
-        server = self.broker_wait(self.broker_begin(n_workers, *options), n_workers)
+    def broker(self, n_workers, *options, variant=""):
+        server = self.broker_wait(self.broker_begin(n_workers, *options, variant=variant), n_workers)
         self.ready(server.process, lambda: answers(server.port))
         return server
