@@ -277,11 +277,12 @@ int vn_on_empty(vn_tx *broadcast, void (*f)(void *arg), void *arg);
  *
  * Those that return an end return NULL with errno set on failure (ENOMEM, ECANCELED, EBADF).
  */
-#define vn_producer(h, T, f, arg)        vn_producer_new(VN_HERE(h), sizeof(T), (f), (arg))
-#define vn_consumer(h, T, f, arg)        vn_consumer_new(VN_HERE(h), sizeof(T), (f), (arg))
-#define vn_pulse(h, every, item)         vn_pulse_new(VN_HERE(h), (every), (item), sizeof *(item))
-#define vn_map(from, T, f, arg)          vn_map_new((from), sizeof(T), (f), (arg))
-#define vn_pipe_through(from, T, f, arg) vn_pipe_through_new((from), sizeof(T), (f), (arg))
+#define vn_producer(h, T, f, arg) vn_producer_new(VN_HERE(h), sizeof(T), (f), (arg))
+#define vn_consumer(h, T, f, arg) vn_consumer_new(VN_HERE(h), sizeof(T), (f), (arg))
+#define vn_pulse(h, every, item)  vn_pulse_new(VN_HERE(h), (every), (item), sizeof *(item))
+#define vn_map(from, T, f, arg)   vn_map_new(VN_RX_HERE(from), sizeof(T), (f), (arg))
+#define vn_pipe_through(from, T, f, arg)                                                           \
+	vn_pipe_through_new(VN_RX_HERE(from), sizeof(T), (f), (arg))
 
 int vn_consume(vn_rx *rx, vn_fn *f);
 int vn_serve(vn_rx *rx, vn_fn *f);
@@ -372,7 +373,9 @@ vn_case_make(int kind, void *end, void *item, size_t size, vn_time delay)
  * are where that was made. Without it this costs nothing.
  */
 vn_hub *vn_here(vn_hub *h, const char *file, int line);
+vn_rx *vn_rx_here(vn_rx *rx, const char *file, int line);
 #ifdef VN_DEBUG
+#define VN_RX_HERE(rx)                   vn_rx_here((rx), __FILE__, __LINE__)
 #define VN_HERE(h)                       vn_here((h), __FILE__, __LINE__)
 #define vn_spawn(h, f, arg)              (vn_spawn)(VN_HERE(h), (f), (arg))
 #define vn_spawn_later(h, delay, f, arg) (vn_spawn_later)(VN_HERE(h), (delay), (f), (arg))
@@ -382,7 +385,8 @@ vn_hub *vn_here(vn_hub *h, const char *file, int line);
 #define vn_serialize(h, f)               (vn_serialize)(VN_HERE(h), (f))
 #define vn_watch_fd(h, fd, events)       (vn_watch_fd)(VN_HERE(h), (fd), (events))
 #else
-#define VN_HERE(h) (h)
+#define VN_HERE(h)     (h)
+#define VN_RX_HERE(rx) (rx)
 #endif
 
 /*

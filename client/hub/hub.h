@@ -82,7 +82,9 @@ struct vn_hub {
 	uint64_t random;     /* state of vn_select_random(); 0: not used yet */
 	const char *here;    /* where the next thing is made, with VN_DEBUG; else NULL */
 	int here_line;
-	struct vn_places *places; /* where things were made; NULL without VN_DEBUG */
+	uint64_t here_turn;        /* when that was said, */
+	const vn_co *here_current; /* and by whom */
+	struct vn_places *places;  /* where things were made; NULL without VN_DEBUG */
 	vn_spin spin;
 	struct vn_overflow *overflow;
 	void *loop_stack;

@@ -88,6 +88,8 @@ vn_here(vn_hub *h, const char *file, int line)
 	if (h) {
 		h->here = file;
 		h->here_line = line;
+		h->here_turn = h->n_turns;
+		h->here_current = h->current;
 	}
 	return h;
 }
@@ -101,7 +103,7 @@ vn_here(vn_hub *h, const char *file, int line)
 void
 vn_place_keep(vn_hub *h, const void *thing, uint64_t id)
 {
-	const char *file = h->here;
+	const char *file = vn_place_given(h);
 	vn_places *p = places_of(h);
 	place *row;
 

@@ -18,6 +18,13 @@ void vn_place_tell(vn_hub *h, const void *thing, uint64_t id, const char *what);
 void vn_places_tell(vn_hub *h);
 void vn_places_free(vn_hub *h);
 
+/* The place that was given last, for the next thing; one of who could not make it is nobody's later. NULL: none. */
+static inline const char *
+vn_place_given(const vn_hub *h)
+{
+	return h->here_turn == h->n_turns && h->here_current == h->current ? h->here : NULL;
+}
+
 /* @thing was made. The number tells it from others that had its address; 0 for what vn_hub_own() knows. */
 static inline void
 vn_place_note(vn_hub *h, const void *thing, uint64_t id)

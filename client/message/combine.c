@@ -11,6 +11,7 @@
  */
 #include <stdlib.h>
 
+#include "client/hub/place.h"
 #include "client/hub/schedule.h"
 #include "client/message/life.h"
 
@@ -82,7 +83,7 @@ task_spawn(vn_hub *h, const task *from)
 static vn_pair
 pipe_here(vn_hub *h, size_t item_size)
 {
-	const char *file = h->here;
+	const char *file = vn_place_given(h);
 	int line = h->here_line;
 	vn_pair p = vn_pipe_new(h, item_size);
 

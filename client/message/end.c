@@ -139,3 +139,19 @@ vn_send_error(vn_tx *tx, int error)
 	rc = tx->ops->try_error ? tx->ops->try_error(tx, error) : -EINVAL;
 	return rc == -EAGAIN ? end_wait(tx->hub, tx->ops->queue(tx), tx->ops->one, &clause) : rc;
 }
+
+/**
+ * vn_rx_here() - what is made behind this end is made at this place
+ * @rx:   receiving end, or NULL
+ * @file: lives as long as the hub
+ * @line: in it
+ *
+ * Return: @rx.
+ */
+vn_rx *
+vn_rx_here(vn_rx *rx, const char *file, int line)
+{
+	if (rx)
+		vn_here(rx->hub, file, line);
+	return rx;
+}

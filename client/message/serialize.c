@@ -11,6 +11,7 @@
  */
 #include <stdlib.h>
 
+#include "client/hub/place.h"
 #include "client/hub/schedule.h"
 #include "client/message/life.h"
 
@@ -149,7 +150,7 @@ static vn_tx *
 service_new(vn_hub *h, const vn_end_ops *ops, vn_fn *f, void *arg)
 {
 	service *s = calloc(1, sizeof *s);
-	const char *file = h->here;
+	const char *file = vn_place_given(h);
 	int line = h->here_line, rc;
 
 	if (!s)

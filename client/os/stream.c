@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "client/hub/place.h"
 #include "client/message/life.h"
 #include "client/os/pool.h"
 
@@ -406,7 +407,7 @@ opening_drop(void *arg)
  */
 vn_stream *(vn_os_open)(vn_hub *h, const char *path, int flags, mode_t mode)
 {
-	const char *here = h->here; /* what others make meanwhile is not made there */
+	const char *here = vn_place_given(h); /* what others make meanwhile is not made there */
 	int line = h->here_line, rc;
 	vn_pool *pool = vn_pool_of_files(vn_here(h, NULL, 0));
 	opening o = {.path = pool ? strdup(path) : NULL, .flags = flags, .mode = mode, .fd = -1};

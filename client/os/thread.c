@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "client/hub/log.h"
+#include "client/hub/place.h"
 #include "client/os/bridge.h"
 #include "client/os/pool.h"
 
@@ -262,16 +263,17 @@ call_run(vn_hub *h, vn_tx *tx, void *arg)
 vn_rx *
 vn_thread_call_item(vn_hub *h, int (*f)(void *arg), const void *arg, size_t size)
 {
-	vn_pool *pool = vn_pool_of_calls(h);
+	const char *here = vn_place_given(h); /* the pool is not made there */
+	int error, line = h->here_line;
+	vn_pool *pool = vn_pool_of_calls(vn_here(h, NULL, 0));
 	call *c = pool ? malloc(sizeof *c + size) : NULL;
 	vn_rx *rx;
-	int error;
 
 	if (!c)
 		return NULL;
 	*c = (call){pool, f, size};
 	memcpy(c->arg, arg, size);
-	rx = vn_producer_new(h, size, call_run, c);
+	rx = vn_producer_new(vn_here(h, here, line), size, call_run, c);
 	if (rx)
 		return rx;
 	error = errno;

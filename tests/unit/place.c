@@ -233,6 +233,77 @@ START_TEST(a_place_is_for_one_thing_and_does_not_outlive_it)
 }
 END_TEST
 
+static int
+copies(const void *in, void *out, void *arg)
+{
+	(void)arg;
+	memcpy(out, in, sizeof(int));
+	return 0;
+}
+
+static int
+filters(vn_hub *h, vn_rx *upstream, vn_tx *downstream, void *arg)
+{
+	(void)upstream;
+	(void)downstream;
+	return waits(h, arg);
+}
+
+static int
+waits_with_parent(vn_hub *h, vn_pair parent, void *arg)
+{
+	(void)parent;
+	return waits(h, arg);
+}
+
+static int
+calls(void *arg)
+{
+	(void)arg;
+	return 0;
+}
+
+START_TEST(what_is_behind_an_end_or_in_a_thread_is_told)
+{
+	told t;
+	vn_hub *h = hub_open(&t);
+	vn_pair p = vn_pipe_new(h, sizeof(int)), q = vn_pipe_new(h, sizeof(int));
+	int item = 0, first = __LINE__;
+
+	vn_map(p.rx, int, copies, NULL);
+	vn_pipe_through(q.rx, int, filters, NULL);
+	vn_thread_spawn(h, int, waits_with_parent, NULL);
+	vn_thread_call(h, calls, &item);
+	vn_hub_free(h);
+	for (int i = 2; i <= 5; i++)
+		ck_assert_int_ge(times(&t, first + i), 1);
+}
+END_TEST
+
+static int
+makes_nothing(vn_hub *h, void *arg)
+{
+	(void)arg;
+	ck_assert_ptr_null(vn_queue(h, int, SIZE_MAX).tx);
+	return 0;
+}
+
+START_TEST(a_place_of_what_was_not_made_is_nobodys)
+{
+	told t;
+	vn_hub *h = hub_open(&t);
+
+	(vn_spawn)(h, makes_nothing, NULL);
+	vn_yield(h);
+	vn_pipe_new(h, sizeof(int));
+	ck_assert_ptr_null(vn_queue(h, int, SIZE_MAX).tx);
+	vn_sleep(h, VN_MS);
+	vn_pipe_new(h, sizeof(int));
+	vn_hub_free(h);
+	ck_assert_int_eq(t.n, 0);
+}
+END_TEST
+
 START_TEST(many_places_are_kept)
 {
 	told t;
@@ -267,6 +338,8 @@ main(void)
 		the_coroutines_of_a_group_are_where_it_was_made,
 		subscribers_are_where_their_broadcast_was_made,
 		a_place_is_for_one_thing_and_does_not_outlive_it,
+		what_is_behind_an_end_or_in_a_thread_is_told,
+		a_place_of_what_was_not_made_is_nobodys,
 		many_places_are_kept,
 		a_hub_that_is_not_there_has_no_place,
 	};
