@@ -178,6 +178,8 @@ $(FCONTEXT)/ok: $(BUILD)/deps-build
 # On the library alone: what vanilla.h declares is what its symbol map exports, all else is hidden.
 $(LIB_OBJ): COMPILE += -fno-semantic-interposition -include scripts/export.h
 
+$(OBJ)/broker/page.o: broker/page.html
+
 $(OBJ)/%.o: %.c Makefile | $(BUILD)/deps-build
 	@mkdir -p $(@D)
 	$(COMPILE) -c -o $@ $<

@@ -7,6 +7,8 @@
  * Text has a line of names and a line for each event; JSON an object for each, on a line of its own. Without -f all
  * that is remembered is shown, or the last N; with -f the last ten, or N, and then each as it happens, until the
  * client sends another line or leaves. Whoever reads too slowly gets a line that tells how many were missed.
+ *
+ * Over HTTP, /events is the same as JSON, in the form of server-sent events (WHATWG HTML, 9.2).
  */
 #include "broker/follow.h"
 
@@ -23,6 +25,7 @@
 
 typedef struct wish {
 	bool follow, json;
+	bool page;     /* as server-sent events */
 	uint64_t last; /* how many of the past */
 } wish;
 
@@ -56,16 +59,20 @@ event_row(const vn_event_entry *e, vn_row *row)
 static int
 row_tell(vn_client *c, const wish *w, const vn_row *row)
 {
-	int rc = vn_show_row(c, &columns, row, w->json ? NULL : &widths);
+	int rc = w->page ? vn_client_write(c, "data: ", 6) : 0;
 
-	return rc == 0 && w->json ? vn_client_write(c, "\n", 1) : rc;
+	if (rc == 0)
+		rc = vn_show_row(c, &columns, row, w->json ? NULL : &widths);
+	return rc == 0 && w->json ? vn_client_write(c, "\n\n", w->page ? 2 : 1) : rc;
 }
 
 static int
 missed_tell(vn_client *c, const wish *w, uint64_t n)
 {
 	return vn_client_printf(c,
-		w->json ? "{\"missed\": %llu}\n" : "-- %llu events were missed\n",
+		w->page   ? "data: {\"missed\": %llu}\n\n"
+		: w->json ? "{\"missed\": %llu}\n"
+			  : "-- %llu events were missed\n",
 		(unsigned long long)n);
 }
 
@@ -158,4 +165,22 @@ vn_follow_run(vn_client *c, char **words, size_t n)
 	if (rc == 0)
 		rc = w.follow ? follow(c, &w, next) : tell(c, &w, &next);
 	return rc < 0 ? rc : vn_client_ok(c);
+}
+
+/**
+ * vn_follow_page() - /events: the last ten, then each as it happens, until the client leaves
+ *
+ * Return: a negative errno when the client or the broker is gone.
+ */
+int
+vn_follow_page(vn_client *c, const vn_http_request *r)
+{
+	const vn_broker *b = c->control->broker;
+	const wish w = {.follow = true, .json = true, .page = true};
+	uint64_t last = vn_events_last(b);
+	int rc = vn_http_begin(c, r, 200, "text/event-stream", VN_HTTP_UNKNOWN);
+
+	if (rc < 0 || r->is_head)
+		return rc;
+	return follow(c, &w, last < LAST_OF_FOLLOWED ? 1 : last - LAST_OF_FOLLOWED + 1);
 }

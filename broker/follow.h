@@ -5,8 +5,9 @@
 #ifndef VN_BROKER_FOLLOW_H
 #define VN_BROKER_FOLLOW_H
 
-#include "broker/control.h"
+#include "broker/http.h"
 
 int vn_follow_run(vn_client *c, char **words, size_t n);
+int vn_follow_page(vn_client *c, const vn_http_request *r);
 
 #endif

@@ -14,19 +14,25 @@
 #include <string.h>
 #include <strings.h>
 
+#include "broker/follow.h"
+
 #define REQUEST_TIME (10 * VN_SEC)
 #define HEADER_LINES 64
 #define HEADER_BYTES 8192
+#define NO_PAGE      "there is no such page; try /, /metrics, /status, /healthz, /readyz"
 #define TEXT_PLAIN   "text/plain; charset=utf-8"
 
 static const struct {
 	const char *path;
 	int (*get)(vn_client *c, const vn_http_request *r);
 } pages[] = {
+	{"/", vn_page_index},
 	{"/metrics", vn_page_metrics},
 	{"/status", vn_page_status},
 	{"/healthz", vn_page_health},
 	{"/readyz", vn_page_ready},
+	{"/history", vn_page_history},
+	{"/events", vn_follow_page},
 };
 
 #define N_PAGES (sizeof pages / sizeof *pages)
@@ -123,7 +129,7 @@ is_token(const char *text, size_t n)
 static void
 parse_target(vn_http_request *r, const char *target, size_t n)
 {
-	size_t len = strcspn(target, "? ");
+	size_t len = strcspn(target, "? "), query = target[len] == '?' ? n - len - 1 : 0;
 
 	for (size_t i = 0; i < n; i++)
 		if (target[i] <= 0x20 || target[i] >= 0x7f)
@@ -131,9 +137,13 @@ parse_target(vn_http_request *r, const char *target, size_t n)
 	if (*target != '/')
 		wrong(r, 400, "the path must begin with a slash");
 	else if (len >= sizeof r->path)
-		wrong(r, 404, "there is no such page; try /metrics, /status, /healthz, /readyz");
-	else
+		wrong(r, 404, NO_PAGE);
+	else if (query >= sizeof r->query)
+		wrong(r, 414, "the query is too long");
+	else {
 		snprintf(r->path, sizeof r->path, "%.*s", (int)len, target);
+		snprintf(r->query, sizeof r->query, "%.*s", (int)query, target + len + 1);
+	}
 }
 
 /* METHOD TARGET HTTP/1.x */
@@ -217,7 +227,7 @@ answer(vn_client *c, vn_http_request *r)
 	for (size_t i = 0; r->status == 200 && i < N_PAGES; i++)
 		if (strcmp(pages[i].path, r->path) == 0)
 			return pages[i].get(c, r);
-	wrong(r, 404, "there is no such page; try /metrics, /status, /healthz, /readyz");
+	wrong(r, 404, NO_PAGE);
 	return vn_http_text(c, r, r->status, r->why);
 }
 

@@ -18,8 +18,9 @@
 typedef struct vn_http_request {
 	bool is_head, is_old; /* old: HTTP/1.0 */
 	bool wants_openmetrics;
-	char path[256]; /* without the query */
-	int status;     /* 200, or what is wrong with it */
+	char path[256];  /* without the query */
+	char query[256]; /* what follows the '?' */
+	int status;      /* 200, or what is wrong with it */
 	const char *why;
 	/* while it is read */
 	unsigned int n_hosts, n_lines;
@@ -40,5 +41,7 @@ int vn_page_metrics(vn_client *c, const vn_http_request *r);
 int vn_page_status(vn_client *c, const vn_http_request *r);
 int vn_page_health(vn_client *c, const vn_http_request *r);
 int vn_page_ready(vn_client *c, const vn_http_request *r);
+int vn_page_history(vn_client *c, const vn_http_request *r);
+int vn_page_index(vn_client *c, const vn_http_request *r); /* page.c */
 
 #endif

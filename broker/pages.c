@@ -3,7 +3,10 @@
  * Pages - what is served over HTTP
  *
  *     /metrics   the counters file, for Prometheus
- *     /status    every `show` that is a table or a thing, as one JSON object
+ *     /          page.html, for people
+ *     /status    every `show` that is a table or a thing, as one JSON object; ?only=info,workers some of them
+ *     /history   the last minutes, second by second; ?after=ID what came after that sample
+ *     /events    what happens, as it happens (follow.c)
  *     /healthz   200: the broker turns
  *     /readyz    200: a worker is there to serve, and more are welcome; else 503
  *
@@ -15,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/history.h"
 #include "broker/http.h"
 #include "broker/metrics.h"
 #include "broker/report.h"
@@ -143,6 +147,21 @@ status_member(vn_client *c, const vn_report *report, bool first)
 	return rc < 0 || report->single ? rc : vn_client_write(c, "]", 1);
 }
 
+/* Is it among those that ?only= names, or are all wanted? */
+static bool
+is_wanted(const vn_http_request *r, const char *name)
+{
+	const char *rest = r->query;
+	size_t n = strlen(name);
+
+	if (strncmp(rest, "only=", 5) != 0)
+		return true;
+	for (rest += 5; *rest; rest += strcspn(rest, ","), rest += *rest == ',')
+		if (strcspn(rest, ",") == n && strncmp(rest, name, n) == 0)
+			return true;
+	return false;
+}
+
 /**
  * vn_page_status() - everything that can be shown as tables
  */
@@ -153,11 +172,35 @@ vn_page_status(vn_client *c, const vn_http_request *r)
 	bool first = true;
 
 	for (size_t i = 0; i < vn_n_reports && rc == 0; i++)
-		if (vn_reports[i].next) {
+		if (vn_reports[i].next && is_wanted(r, vn_reports[i].name)) {
 			rc = status_member(c, &vn_reports[i], first);
 			first = false;
 		}
+	if (rc == 0 && first)
+		rc = vn_client_write(c, "{", 1);
 	return rc < 0 ? rc : vn_client_write(c, "}\n", 2);
+}
+
+/**
+ * vn_page_history() - the last minutes, or what came after a sample
+ */
+int
+vn_page_history(vn_client *c, const vn_http_request *r)
+{
+	uint64_t after = 0;
+	char *text;
+	int rc;
+
+	if (strncmp(r->query, "after=", 6) == 0 && r->query[6] >= '0' && r->query[6] <= '9')
+		after = strtoull(r->query + 6, NULL, 10);
+	text = vn_history_json(c->control->broker, after);
+	if (!text)
+		return vn_http_text(c, r, 500, "out of memory");
+	rc = vn_http_begin(c, r, 200, "application/json", (int64_t)strlen(text));
+	if (rc == 0)
+		rc = vn_client_write(c, text, strlen(text));
+	free(text);
+	return rc;
 }
 
 /**

@@ -26,7 +26,7 @@ typedef struct vn_top_worker {
 	int64_t pid;
 	double uptime, requests, bytes, restarts, busy, conns;
 	double rate;     /* requests a second */
-	double p50, p99; /* seconds, from arrival to the end of the handler's work */
+	double p50, p99; /* seconds in the handler */
 	double cpu_time; /* seconds it has used */
 	double cpu;      /* of one processor: 0.5 is half of it */
 	double memory;   /* resident bytes */
@@ -43,7 +43,7 @@ typedef struct vn_top_conn {
 	char listener[VN_TOP_NAME], worker[24], state[16], peer[VN_TOP_NAME];
 	double unacked, unsent, age, bytes;
 	double rate; /* bytes a second, both ways */
-	double slow; /* seconds that its oldest input has waited, or the slowest request took */
+	double slow; /* seconds that its oldest input is unanswered */
 } vn_top_conn;
 
 typedef struct vn_top_model {
@@ -53,7 +53,7 @@ typedef struct vn_top_model {
 	int64_t pid;
 	double uptime, conns, accepted, requests, bytes_in, bytes_out, deaths, resets;
 	double rate, rate_in, rate_out; /* a second */
-	double p50, p99;
+	double p50, p99;                /* of the slowest listener */
 	uint32_t n_workers, n_listeners, n_conns, n_events;
 	vn_top_worker workers[VN_TOP_WORKERS];
 	vn_top_listener listeners[VN_TOP_LISTENERS];

@@ -49,6 +49,12 @@ sum(const json_t *object)
 	return all;
 }
 
+static double
+larger(double a, double b)
+{
+	return a > b ? a : b;
+}
+
 /* Of a counter that may have begun anew. */
 static double
 rate_of(double now, double before, double seconds)
@@ -151,6 +157,8 @@ listeners_fill(vn_top_model *m, const vn_top_model *before, const json_t *rows)
 		l->refused = number(row, "refused_total");
 		l->workers = number(row, "workers");
 		l->rate = UNKNOWN;
+		m->p50 = larger(m->p50, number(row, "run_p50_seconds"));
+		m->p99 = larger(m->p99, number(row, "run_p99_seconds"));
 		for (uint32_t k = 0; k < before->n_listeners; k++)
 			if (strcmp(before->listeners[k].url, l->url) == 0)
 				l->rate = rate_of(l->accepted, before->listeners[k].accepted,
@@ -173,7 +181,7 @@ conn_fill(vn_top_conn *c, const json_t *row)
 	c->unsent = number(row, "unsent_bytes");
 	c->age = number(row, "age_seconds");
 	c->bytes = number(row, "bytes_in_total") + number(row, "bytes_out_total");
-	c->slow = number(row, "busy_seconds");
+	c->slow = number(row, "input_seconds");
 	c->rate = UNKNOWN;
 }
 
@@ -276,8 +284,7 @@ info_fill(vn_top_model *m, const vn_top_model *before, const json_t *info)
 	m->bytes_out = number(info, "sent_bytes_total");
 	m->deaths = number(info, "deaths_total");
 	m->resets = sum(json_object_get(info, "resets_total"));
-	m->p50 = number(info, "run_p50_seconds");
-	m->p99 = number(info, "run_p99_seconds");
+	m->p50 = m->p99 = UNKNOWN;
 	m->rate = m->rate_in = m->rate_out = UNKNOWN;
 	if (!before->known || before->pid != m->pid)
 		return;
