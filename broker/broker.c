@@ -19,6 +19,7 @@
 #include "broker/admin.h"
 #include "broker/balance.h"
 #include "broker/change.h"
+#include "broker/datagram.h"
 #include "broker/dial.h"
 #include "broker/endpoint.h"
 #include "broker/event.h"
@@ -170,6 +171,7 @@ close_all(vn_broker *b)
 		vn_socket_abandon(vn_record_at(b->ledger, i));
 	vn_endpoints_close(b);
 	vn_dials_deinit(b);
+	b->datagram_batch = vn_datagram_batch_free(b->datagram_batch);
 	b->counters = vn_counters_close(b->counters);
 	vn_admin_close(b);
 	vn_control_close(b);

@@ -99,6 +99,7 @@ typedef struct vn_worker vn_worker;
 /* What one worker asked to listen on. */
 typedef struct vn_worker_listener {
 	bool used, resumable;
+	struct vn_binding *binding; /* of datagrams; else NULL */
 	bool answer_owed;
 	uint32_t block;    /* of the answer; VN_NO_BLOCK */
 	int error;         /* what LISTENING will say: 0 or a positive errno */
@@ -177,6 +178,8 @@ struct vn_worker {
 	bool owes_drain, owes_stop, owes_ping;
 	uint64_t owes_signals, said_signals; /* to be told; told last, in the slot ... */
 	uint32_t signals_next;               /* ... before this cursor */
+	bool owes_datagrams;    /* datagram.h: how far they have departed, or an answer */
+	bool datagrams_stalled; /* some wait for room here */
 	uint32_t n_answers_owed;
 	uint64_t subscribed; /* to these signals; forward.c */
 	/* liveness.c */
@@ -216,7 +219,8 @@ typedef struct vn_broker_endpoint {
 	vn_broker *broker;
 	uint16_t index;
 	uint32_t n_conns;
-	vn_listener_counters *count; /* of all endpoints of its name */
+	vn_listener_counters *count;    /* of all endpoints of its name */
+	struct vn_datagrams *datagrams; /* datagram.h; NULL where there are connections */
 } vn_broker_endpoint;
 
 enum {
@@ -246,6 +250,8 @@ struct vn_broker {
 	int conn_class; /* of the poller */
 	vn_hook hook;
 	vn_worker *hot;
+	struct vn_datagram_batch *datagram_batch;
+	struct vn_binding *datagram_outputs; /* with something to send this turn */
 	uint32_t output_first;        /* connections with something to send this turn, by index */
 	uint32_t unreported;          /* connections with output sent and not reported, by index */
 	vn_ledger_list waiting;       /* input that no worker below depth could take */

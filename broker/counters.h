@@ -65,6 +65,22 @@ typedef enum vn_reset_reason {
 	VN_N_RESET_REASONS
 } vn_reset_reason;
 
+/* Why a datagram never came to an end of its way in, and why one never left. */
+typedef enum vn_lost_reason {
+	VN_LOST_KERNEL,      /* it had no room */
+	VN_LOST_FULL,        /* its worker had none */
+	VN_LOST_DENIED,      /* by the endpoint's lists */
+	VN_LOST_NO_WORKER,   /* there was none for too long */
+	VN_LOST_WORKER_DIED, /* while it had it */
+	VN_N_LOST_REASONS
+} vn_lost_reason;
+
+typedef enum vn_unsent_reason {
+	VN_UNSENT_REFUSED, /* by the kernel */
+	VN_UNSENT_WORKER_DIED,
+	VN_N_UNSENT_REASONS
+} vn_unsent_reason;
+
 #define VN_BROKER_FIELDS(COUNTER, LABELLED, GAUGE, HISTOGRAM)                                      \
 	COUNTER(n_requests, "requests", "Inputs that a worker acknowledged up to their end")       \
 	COUNTER(bytes_in, "received_bytes", "Bytes received from clients")                         \
@@ -107,6 +123,15 @@ typedef enum vn_reset_reason {
 	LABELLED(n_refusals, VN_N_REFUSALS, "reason", vn_refusal_name, "connections_refused",      \
 		"Connections that were not let in, and why")                                       \
 	COUNTER(n_pauses, "accept_pauses", "Times that no connection could be accepted")           \
+	COUNTER(n_datagrams, "datagrams_received", "Datagrams that the kernel has given")          \
+	COUNTER(n_datagrams_done, "datagrams_done", "Datagrams that workers were done with")       \
+	COUNTER(n_datagrams_again, "datagrams_given_again",                                        \
+		"Datagrams that a worker left untaken and another one got")                        \
+	LABELLED(n_datagrams_lost, VN_N_LOST_REASONS, "reason", vn_lost_reason_name,               \
+		"datagrams_lost", "Datagrams that were not received to the end, and why")          \
+	COUNTER(n_datagrams_sent, "datagrams_sent", "Datagrams that the kernel has taken")         \
+	LABELLED(n_datagrams_unsent, VN_N_UNSENT_REASONS, "reason", vn_unsent_reason_name,         \
+		"datagrams_unsent", "Datagrams of workers that never left, and why")               \
 	GAUGE(conns, "connections", "Connections that are open")                                   \
 	HISTOGRAM(wait, "wait_seconds", "Time of input from its arrival until it was taken")       \
 	HISTOGRAM(run, "run_seconds", "Time of input from being taken to its acknowledgement")     \
@@ -236,6 +261,8 @@ typedef struct vn_counters {
 } vn_counters;
 
 const char *vn_reset_reason_name(vn_reset_reason reason);
+const char *vn_lost_reason_name(vn_lost_reason reason);
+const char *vn_unsent_reason_name(vn_unsent_reason reason);
 
 /* counters_file.c */
 vn_counters *vn_counters_open(const char *control_path, const char *service);

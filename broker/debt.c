@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "broker/datagram.h"
 #include "broker/dial.h"
 #include "broker/dispatch.h"
 #include "broker/forward.h"
@@ -31,8 +32,9 @@ bool
 vn_debt_owes(const vn_worker *w)
 {
 	return w->debtor_first != VN_NO_RECORD || w->owes_drain || w->owes_stop || w->owes_ping ||
-	       w->owes_signals || w->n_dials_done ||
-	       (w->n_answers_owed && vn_blocks_available(w->link.blocks));
+	       w->owes_signals || w->n_dials_done || w->owes_datagrams ||
+	       (w->n_answers_owed && vn_blocks_available(w->link.blocks)) ||
+	       (w->datagrams_stalled && vn_lane_tx_room(&w->link.tx) < VN_OWN_SLOTS + 4);
 }
 
 /* Is there room for the next descriptor of a connection? If it opens an attachment, state comes before it. */
@@ -306,6 +308,8 @@ pay_own(vn_broker *b, vn_worker *w)
 	for (uint16_t i = 0; w->n_answers_owed && i <= VN_MAX_LISTENER; i++)
 		if (w->listeners[i].answer_owed && vn_lane_tx_has(&w->link.tx, 3))
 			pay_answer(b, w, i);
+	if (w->owes_datagrams)
+		vn_datagrams_pay(w);
 	if (w->owes_ping && vn_lane_tx_has(&w->link.tx, 3)) {
 		w->owes_ping = false;
 		push(w, &(vn_desc){.kind = VN_KIND_PING});
@@ -414,6 +418,6 @@ vn_debt_forget(vn_broker *b, vn_worker *w)
 {
 	while (w->debtor_first != VN_NO_RECORD)
 		debtor_pop(b, w)->debts = 0;
-	w->owes_drain = w->owes_stop = w->owes_ping = false;
+	w->owes_drain = w->owes_stop = w->owes_ping = w->owes_datagrams = false;
 	w->n_answers_owed = 0;
 }

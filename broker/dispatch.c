@@ -19,6 +19,7 @@
  */
 #include "broker/dispatch.h"
 
+#include "broker/datagram.h"
 #include "broker/debt.h"
 #include "broker/liveness.h"
 #include "broker/socket.h"
@@ -213,6 +214,7 @@ vn_dispatch_worker_ready(vn_broker *b, vn_worker *w, bool ready)
 {
 	int32_t one = ready ? 1 : -1;
 
+	vn_datagrams_workers_changed(b);
 	b->n_ready = (uint32_t)((int32_t)b->n_ready + one);
 	if (w->n_busy == 0)
 		b->n_idle = (uint32_t)((int32_t)b->n_idle + one);

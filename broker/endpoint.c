@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "broker/accept.h"
+#include "broker/datagram.h"
 #include "broker/debt.h"
 #include "broker/event.h"
 #include "broker/inherit.h"
@@ -53,20 +54,27 @@ endpoint_free(vn_broker_endpoint *e)
 	return NULL;
 }
 
+static bool
+has_datagrams(const vn_broker_endpoint *e)
+{
+	return e->endpoint.scheme == VN_UDP;
+}
+
 /* Binds, listens and waits for connections; 0 or a negative errno, having said why. */
 static int
 endpoint_open(vn_broker_endpoint *e)
 {
 	vn_broker *b = e->broker;
 	char why[256];
-	int rc = e->fd = vn_endpoint_listen(&e->endpoint, why);
+	int rc = e->fd = has_datagrams(e) ? vn_datagrams_open(e, why)
+					  : vn_endpoint_listen(&e->endpoint, why);
 
 	if (rc < 0) {
 		vn_log(b->hub, LOG_ERR, "%s: cannot listen: %s", e->asked, why);
 		return rc;
 	}
-	rc = vn_accept_options(e);
-	if (rc == 0)
+	rc = has_datagrams(e) ? 0 : vn_accept_options(e);
+	if (rc == 0 && !has_datagrams(e)) /* those are waited for when somebody serves */
 		rc = vn_accept_begin(e);
 	if (rc < 0) {
 		close(e->fd);
@@ -84,6 +92,8 @@ endpoint_shut(vn_broker_endpoint *e)
 	if (e->fd < 0)
 		return;
 	vn_accept_end(e);
+	if (e->datagrams)
+		vn_datagrams_shut(e);
 	close(e->fd);
 	e->fd = -1;
 	if (!e->inherited)
@@ -276,18 +286,51 @@ endpoint_find(vn_broker *b, const char *url, int *rc)
 	return e;
 }
 
+/* The endpoint that is meant, if it has what is wanted of it. */
+static vn_broker_endpoint *
+endpoint_wanted(vn_broker *b, const char *url, bool datagrams, int *rc)
+{
+	vn_broker_endpoint *e = endpoint_find(b, url, rc);
+
+	if (!e || has_datagrams(e) == datagrams)
+		return e;
+	vn_log(b->hub, LOG_ERR, "%s: a worker asks for %s there, and it has %s", e->url,
+		datagrams ? "datagrams" : "connections", datagrams ? "connections" : "datagrams");
+	b->may_prune = true;
+	*rc = -EPROTOTYPE;
+	return NULL;
+}
+
+/* Its connections, or its datagrams, may go to this worker. */
+static int
+endpoint_give(vn_broker_endpoint *e, vn_worker *w, uint16_t number)
+{
+	vn_broker *b = e->broker;
+
+	w->listener_of[e->index] = number;
+	if (has_datagrams(e))
+		return vn_binding_new(w, number, e);
+	if (!w->coming || e->watch.fd < 0)
+		e->resumable = w->listeners[number].resumable;
+	if (e->watch.fd < 0 && b->phase < VN_PHASE_DRAINING && !vn_timer_armed(&e->pause))
+		vn_accept_begin(e);
+	return 0;
+}
+
 /**
- * vn_endpoint_ask() - a worker wants the connections of an endpoint; it is owed an answer
+ * vn_endpoint_ask() - a worker wants the connections or datagrams of an endpoint; it is owed an answer
+ * @flags: of LISTEN
  */
 void
-vn_endpoint_ask(vn_broker *b, vn_worker *w, uint16_t number, const char *url, bool resumable)
+vn_endpoint_ask(vn_broker *b, vn_worker *w, uint16_t number, const char *url, uint8_t flags)
 {
 	vn_worker_listener *l = &w->listeners[number];
+	bool resumable = flags & VN_RESUME;
 	int rc = 0;
 	vn_broker_endpoint *e = NULL;
 
 	if (b->phase < VN_PHASE_DRAINING)
-		e = endpoint_find(b, url, &rc);
+		e = endpoint_wanted(b, url, flags & VN_DATAGRAM, &rc);
 	else
 		rc = -ECANCELED;
 
@@ -301,11 +344,7 @@ vn_endpoint_ask(vn_broker *b, vn_worker *w, uint16_t number, const char *url, bo
 		return;
 	}
 	l->endpoint = e->index;
-	if (!w->coming || e->watch.fd < 0)
-		e->resumable = resumable;
-	w->listener_of[e->index] = number;
-	if (e->watch.fd < 0 && b->phase < VN_PHASE_DRAINING && !vn_timer_armed(&e->pause))
-		vn_accept_begin(e);
+	l->error = -endpoint_give(e, w, number);
 }
 
 /* Does a worker say what is to become of its connections? */
@@ -363,6 +402,8 @@ vn_endpoint_unask(vn_broker *b, vn_worker *w, uint16_t number)
 	if (l->block != VN_NO_BLOCK)
 		vn_block_free(w->link.blocks, l->block);
 	l->block = VN_NO_BLOCK;
+	if (l->binding)
+		vn_binding_end(l->binding);
 	if (l->error)
 		return;
 	w->listener_of[l->endpoint] = VN_NO_LISTENER;
@@ -431,13 +472,17 @@ void
 vn_endpoints_disarm(vn_broker *b)
 {
 	for (uint32_t i = 0; i < b->n_endpoints; i++)
-		endpoint_shut(b->endpoints[i]);
+		if (b->endpoints[i]->datagrams)
+			vn_datagrams_drain(b->endpoints[i]);
+		else
+			endpoint_shut(b->endpoints[i]);
 }
 
 void
 vn_endpoints_close(vn_broker *b)
 {
-	vn_endpoints_disarm(b);
+	for (uint32_t i = 0; i < b->n_endpoints; i++)
+		endpoint_shut(b->endpoints[i]);
 	for (uint32_t i = 0; i < b->n_endpoints; i++)
 		b->endpoints[i] = endpoint_free(b->endpoints[i]);
 	b->n_endpoints = 0;

@@ -8,7 +8,7 @@
 #include "broker/broker.h"
 
 int vn_endpoints_open_fixed(vn_broker *b); /* 0 or an exit code, having said why */
-void vn_endpoint_ask(vn_broker *b, vn_worker *w, uint16_t number, const char *url, bool resumable);
+void vn_endpoint_ask(vn_broker *b, vn_worker *w, uint16_t number, const char *url, uint8_t flags);
 void vn_endpoint_unask(vn_broker *b, vn_worker *w, uint16_t number);
 void vn_endpoint_forget_worker(vn_broker *b, vn_worker *w);
 void vn_endpoints_adopt(vn_broker *b, const vn_worker *w);

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "broker/datagram.h"
 #include "broker/debt.h"
 #include "broker/dial.h"
 #include "broker/dispatch.h"
@@ -335,7 +336,7 @@ take_listen(vn_broker *b, vn_worker *w, const vn_desc *d)
 		return "arg";
 	vn_area_read(&w->link.peer, d->block, d->offset, url, d->len);
 	url[d->len] = '\0';
-	vn_endpoint_ask(b, w, d->arg, url, d->flags & VN_RESUME);
+	vn_endpoint_ask(b, w, d->arg, url, d->flags);
 	return NULL;
 }
 
@@ -401,6 +402,8 @@ take_one(vn_broker *b, vn_worker *w, const vn_desc *d, bool alive)
 		return bad;
 	if (is_request(d))
 		return alive ? take_request(b, w, d) : NULL;
+	if (vn_datagrams_is_kind(d->kind))
+		return vn_datagrams_take(w, d, alive);
 	r = record_of(b, w, d, &bad);
 	if (!r)
 		return bad;

@@ -81,6 +81,37 @@ vn_reset_reason_name(vn_reset_reason reason)
 }
 
 /**
+ * vn_lost_reason_name() - why a datagram was lost
+ */
+const char *
+vn_lost_reason_name(vn_lost_reason reason)
+{
+	static const char *const names[] = {
+		[VN_LOST_KERNEL] = "kernel",
+		[VN_LOST_FULL] = "full",
+		[VN_LOST_DENIED] = "denied",
+		[VN_LOST_NO_WORKER] = "no_worker",
+		[VN_LOST_WORKER_DIED] = "worker_died",
+	};
+
+	return names[reason];
+}
+
+/**
+ * vn_unsent_reason_name() - why a datagram never left
+ */
+const char *
+vn_unsent_reason_name(vn_unsent_reason reason)
+{
+	static const char *const names[] = {
+		[VN_UNSENT_REFUSED] = "refused",
+		[VN_UNSENT_WORKER_DIED] = "worker_died",
+	};
+
+	return names[reason];
+}
+
+/**
  * vn_conn_state_name() - what becomes of a connection
  *
  * Return: reset (the client did it), doomed (we shall, when its committed output has left), header (its PROXY header

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "broker/change.h"
+#include "broker/datagram.h"
 #include "broker/dispatch.h"
 #include "broker/latency.h"
 #include "broker/quarantine.h"
@@ -488,6 +489,14 @@ const vn_report vn_reports[] = {
 		.example = "show listeners",
 		.columns = &listener_columns,
 		.next = listeners_next},
+	{.name = "datagrams",
+		.help = "endpoints of datagrams",
+		.more = "What came in and what became of it: done by a worker, in hand of one, "
+			"waiting, or lost;\n"
+			"and of what workers sent: sent, queued, or unsent.",
+		.example = "show datagrams",
+		.columns = &vn_datagrams_columns,
+		.next = vn_datagrams_next},
 	{.name = "conns",
 		.arguments = CONNS_ARGUMENTS,
 		.help = "connections",

@@ -8,6 +8,7 @@
 #include "broker/sample.h"
 
 #include "broker/change.h"
+#include "broker/datagram.h"
 
 static void
 sample_workers(vn_broker *b)
@@ -22,6 +23,14 @@ sample_workers(vn_broker *b)
 	}
 }
 
+static void
+sample_endpoint(vn_broker_endpoint *e)
+{
+	vn_gauge_put(&e->count->conns, e->n_conns);
+	if (e->datagrams)
+		vn_datagrams_sample(e);
+}
+
 /**
  * vn_broker_sample() - bring the gauges of the counters file up to date
  */
@@ -30,7 +39,7 @@ vn_broker_sample(vn_broker *b)
 {
 	sample_workers(b);
 	for (uint32_t i = 0; i < b->n_endpoints; i++)
-		vn_gauge_put(&b->endpoints[i]->count->conns, b->endpoints[i]->n_conns);
+		sample_endpoint(b->endpoints[i]);
 	vn_gauge_put(&b->endpoints[VN_DIALLED]->count->conns, b->endpoints[VN_DIALLED]->n_conns);
 	vn_gauge_put(&b->count->conns, b->n_open);
 	vn_gauge_put(&b->count->conns_waiting, b->n_waiting);

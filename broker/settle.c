@@ -31,6 +31,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "broker/datagram.h"
 #include "broker/debt.h"
 #include "broker/dispatch.h"
 #include "broker/forward.h"
@@ -229,6 +230,8 @@ note_untaken(vn_broker *b, vn_worker *w, const vn_desc *d)
 	bool is_input = d->kind == VN_KIND_DATA || d->kind == VN_KIND_END;
 	vn_record *r;
 
+	if (d->kind == VN_KIND_DATAGRAMS)
+		vn_datagrams_untaken(w, d);
 	if (!is_input && d->kind != VN_KIND_OPEN)
 		return;
 	r = vn_record_at(b->ledger, d->conn);
@@ -247,6 +250,7 @@ find_untaken(vn_broker *b, vn_worker *w)
 	vn_lane_tx *tx = &w->link.tx;
 	vn_desc d;
 
+	vn_datagrams_taken(w);
 	for (uint32_t i = w->attached; i != VN_NO_RECORD; i = vn_record_at(b->ledger, i)->next) {
 		vn_record *r = vn_record_at(b->ledger, i);
 
@@ -360,4 +364,5 @@ vn_settle_worker(vn_broker *b, vn_worker *w)
 	reverse_attached(b, w);
 	while (w->attached != VN_NO_RECORD)
 		settle_record(b, w, vn_record_at(b->ledger, w->attached));
+	vn_datagrams_settle(w);
 }

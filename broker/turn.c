@@ -14,6 +14,7 @@
  * the hub is about to sleep: armed, looked at once more. So sleeping costs what is hot, not what is there.
  */
 #include "broker/broker.h"
+#include "broker/datagram.h"
 #include "broker/debt.h"
 #include "broker/dispatch.h"
 #include "broker/intake.h"
@@ -59,6 +60,8 @@ publish_all(vn_broker *b)
 			continue;
 		if (w->starved.first != VN_NO_RECORD)
 			vn_dispatch_starved(b, w);
+		if (w->datagrams_stalled)
+			vn_datagrams_resume(w);
 		if (vn_debt_owes(w))
 			vn_debt_pay(b, w);
 		vn_link_flush(&w->link);
@@ -75,6 +78,8 @@ broker_turn(vn_hook *k)
 
 	if (b->output_first != VN_NO_RECORD)
 		vn_socket_outputs(b);
+	if (b->datagram_outputs)
+		vn_datagrams_outputs(b);
 	if (b->waiting.first != VN_NO_RECORD)
 		vn_dispatch_waiting(b);
 	publish_all(b);
@@ -130,6 +135,7 @@ sweep_fire(vn_timer *t)
 	vn_socket_linger_sweep(b);
 	vn_patience_sweep(b, SWEEP_EVERY);
 	vn_liveness_sweep(b);
+	vn_datagrams_sweep(b);
 	vn_keep_trim(b->ledger);
 	vn_slow_sweep(b);
 	vn_broker_sample(b);

@@ -33,6 +33,7 @@
 #include <unistd.h>
 
 #include "broker/change.h"
+#include "broker/datagram.h"
 #include "broker/dial.h"
 #include "broker/dispatch.h"
 #include "broker/endpoint.h"
@@ -170,6 +171,7 @@ worker_unlink(vn_worker *w)
 {
 	vn_poller *p = w->broker->hub->poller;
 
+	vn_datagrams_settle(w);
 	vn_ring_deafen(w);
 	vn_watch_remove(p, &w->hello);
 	vn_watch_remove(p, &w->death);
@@ -394,6 +396,7 @@ vn_worker_serve(vn_worker *w)
 	w->state = VN_WORKER_READY;
 	vn_dispatch_worker_ready(b, w, true);
 	vn_endpoints_adopt(b, w);
+	vn_datagrams_resume(w);
 	vn_endpoints_prune(b);
 	vn_forward_update(b);
 }

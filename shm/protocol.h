@@ -28,6 +28,11 @@
  *   PING     (taking it is the answer)                 STATE    what a successor of the handler finds
  *   RESTORE  what a predecessor of the handler left   SUBSCRIBE to signals of the service: report = all of them
  *   SIGNAL   report = those that came
+ *   DATAGRAMS  frames at pos; report = departed         SENDTO   frames at pos; with VN_ACK report = received
+ *   DEPARTED   report = departed                        RECEIVED report = received
+ *   JOINED   answer to JOIN: report = errno             NEED_ROOM  a coroutine waits for window or blocks
+ *                                                      JOIN     receive what is sent to the group `peer`; VN_ABORT:
+ *                                                               no longer
  *
  * Each CONNECT is answered by one CONNECTED, also when it was given up: from then on its number can be used again.
  *
@@ -37,6 +42,11 @@
  *
  * What commits (SEND and ACK with VN_COMMIT, CLOSE) also says when the handler took what it commits and when it was
  * done, in ticks of CLOCK_MONOTONIC. These are hints: believed as far as they lie between the arrival and now.
+ *
+ * Of datagrams (datagram.h) an endpoint and a worker have one stream each way, which `arg`, the listener, names; it
+ * begins at 0 with the answer to LISTEN and ends with UNLISTEN. Frames are never cut by the end of a descriptor. report
+ * is how far the other stream is done with: departed, the kernel has got it or it is counted as lost; received, the
+ * program is done with it, and may have answered within the same SENDTO.
  *
  * STATE and RESTORE carry their payload in themselves, VN_INLINE_BYTES in each; arg counts them and len is that of
  * all. They are copied when they are taken. STATE counts when a COMMIT of the same connection follows; RESTORE
@@ -49,7 +59,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define VN_PROTOCOL_VERSION 4u
+#define VN_PROTOCOL_VERSION 5u
 
 #define VN_GRANULE      256u   /* the unit in which blocks are numbered */
 #define VN_BLOCK_MAX    65536u /* the largest block */
@@ -79,6 +89,9 @@ typedef enum vn_kind {
 	VN_KIND_RESTORE,
 	VN_KIND_CONNECTED,
 	VN_KIND_SIGNAL,
+	VN_KIND_DATAGRAMS,
+	VN_KIND_DEPARTED,
+	VN_KIND_JOINED,
 	/* worker to broker */
 	VN_KIND_SEND,
 	VN_KIND_ACK,
@@ -94,16 +107,21 @@ typedef enum vn_kind {
 	VN_KIND_CONNECT,
 	VN_KIND_GIVE_UP,
 	VN_KIND_SUBSCRIBE,
+	VN_KIND_SENDTO,
+	VN_KIND_RECEIVED,
+	VN_KIND_NEED_ROOM,
+	VN_KIND_JOIN,
 	VN_N_KINDS
 } vn_kind;
 
 enum {
-	VN_OPEN = 1,    /* DATA, END: an attachment begins */
-	VN_FINAL = 2,   /* REVOKED, SENT: every block is home */
-	VN_ACK = 4,     /* SEND: report is an acknowledgement */
-	VN_COMMIT = 8,  /* SEND with VN_ACK, ACK: a handler can start at report */
-	VN_ABORT = 16,  /* CLOSE: reset the connection */
-	VN_RESUME = 32, /* LISTEN, OPEN: a resumable endpoint */
+	VN_OPEN = 1,      /* DATA, END: an attachment begins */
+	VN_FINAL = 2,     /* REVOKED, SENT: every block is home */
+	VN_ACK = 4,       /* SEND: report is an acknowledgement */
+	VN_COMMIT = 8,    /* SEND with VN_ACK, ACK: a handler can start at report */
+	VN_ABORT = 16,    /* CLOSE: reset the connection; JOIN: leave the group */
+	VN_RESUME = 32,   /* LISTEN, OPEN: a resumable endpoint */
+	VN_DATAGRAM = 64, /* LISTEN: for datagrams */
 };
 
 /* The peer of a connection, in network byte order, as OPEN carries it. */

@@ -64,6 +64,11 @@ act(vn_brokered *b, const vn_desc *d)
 	case VN_KIND_SIGNAL:
 		vn_signals_told(b->net->hub, d->report);
 		break;
+	case VN_KIND_DATAGRAMS:
+	case VN_KIND_DEPARTED:
+	case VN_KIND_JOINED:
+		vn_brokered_on_udp(b, d);
+		break;
 	default:
 		vn_brokered_on_conn(b, d);
 		break;
@@ -145,6 +150,8 @@ brokered_turn(vn_hook *k)
 
 	if (b->net->graves && !b->net->hub->ready_first)
 		vn_net_bury(b->net);
+	if (b->udp_dirty)
+		vn_brokered_udp_say(b);
 	vn_stage_flush(b);
 	n = brokered_take(b);
 	if (vn_lane_tx_staged(&b->link.tx) || b->space.first)
@@ -170,7 +177,8 @@ brokered_arm(vn_hook *k)
 
 	brokered_ready(b);
 	vn_brokered_table_trim(b);
-	if ((b->n_waiting || b->space.first) && vn_lane_tx_want(&b->link.tx, b->reserve))
+	if ((b->n_waiting || b->space.first || b->udp_dirty) &&
+		vn_lane_tx_want(&b->link.tx, b->reserve))
 		return false;
 	if (b->armed == b->link.rx.next)
 		return vn_lane_rx_pending(&b->link.rx) == 0;
@@ -241,7 +249,9 @@ brokered_deinit(vn_net *net)
 
 	vn_brokered_close_all(b);
 	net->hub->on_signals = NULL;
+	vn_brokered_udp_say(b);
 	vn_stage_flush_all(b);
+	vn_brokered_udp_finish_all(b);
 	vn_brokered_forget_all(b);
 	vn_hub_unhook(net->hub, &b->hook);
 	vn_watch_remove(net->hub->poller, &b->bell);
@@ -266,6 +276,13 @@ static const vn_net_ops brokered_ops = {
 	.close = vn_brokered_close,
 	.need = vn_brokered_need,
 	.need_input = vn_brokered_need_input,
+	.bind = vn_brokered_bind,
+	.unbind = vn_brokered_unbind,
+	.acked = vn_brokered_udp_acked,
+	.sends = vn_brokered_udp_sends,
+	.needs = vn_brokered_udp_need,
+	.join = vn_brokered_join,
+	.count = vn_brokered_udp_count,
 	.drain = brokered_drain,
 	.term = brokered_term,
 	.deinit = brokered_deinit,

@@ -35,6 +35,7 @@ typedef struct vn_brokered {
 	vn_conn **conns; /* by the broker's index */
 	uint32_t n_conns, n_known;
 	vn_inheritance left;
+	vn_udp *udp_dirty; /* brokered_udp.c: with something to say */
 	/* brokered_listen.c */
 	vn_listener *listeners[VN_MAX_LISTENER + 1];
 	uint32_t n_listeners, n_unanswered;
@@ -92,6 +93,8 @@ void vn_brokered_need_input(vn_conn *c);
 
 /* brokered_listen.c: of vn_net_ops, and the answer to LISTEN */
 int vn_brokered_listen(vn_net *net, vn_listener *l, const char *url);
+int vn_brokered_ask(vn_net *net, vn_listener *l, const char *url, uint8_t flags);
+void vn_brokered_listener_free(vn_brokered *b, vn_listener *l);
 void vn_brokered_unlisten(vn_net *net, vn_listener *l);
 void vn_brokered_on_listening(vn_brokered *b, const vn_desc *d);
 
@@ -100,5 +103,16 @@ bool vn_brokered_may_connect(vn_net *net);
 void vn_brokered_connect(vn_attempt *a, const vn_endpoint *to);
 void vn_brokered_give_up(vn_attempt *a);
 void vn_brokered_on_connected(vn_brokered *b, const vn_desc *d);
+/* brokered_udp.c: of vn_net_ops, and what the broker says */
+int vn_brokered_bind(vn_udp *u, const char *url);
+void vn_brokered_unbind(vn_udp *u);
+void vn_brokered_udp_acked(vn_udp *u);
+void vn_brokered_udp_sends(vn_udp *u);
+void vn_brokered_udp_need(vn_udp *u);
+int vn_brokered_join(vn_udp *u, const vn_desc_peer *group, bool leave);
+void vn_brokered_udp_count(const vn_udp *u, vn_udp_counts *c);
+void vn_brokered_udp_say(vn_brokered *b);
+void vn_brokered_udp_finish_all(vn_brokered *b);
+void vn_brokered_on_udp(vn_brokered *b, const vn_desc *d);
 
 #endif

@@ -36,9 +36,11 @@ listener_slot(vn_brokered *b, vn_listener *l)
 	return -EMFILE;
 }
 
-/* The broker keeps the number, also of one that it refused, until it is told. */
-static void
-listener_slot_free(vn_brokered *b, vn_listener *l)
+/**
+ * vn_brokered_listener_free() - the broker keeps the number, also of one that it refused, until it is told
+ */
+void
+vn_brokered_listener_free(vn_brokered *b, vn_listener *l)
 {
 	vn_stage(b, &(vn_desc){.kind = VN_KIND_UNLISTEN, .arg = (uint16_t)l->id});
 	b->listeners[l->id] = NULL;
@@ -63,7 +65,7 @@ listen_wait(vn_brokered *b, vn_listener *l)
 }
 
 static int
-listen_ask(vn_brokered *b, vn_listener *l, const char *url)
+listen_ask(vn_brokered *b, vn_listener *l, const char *url, uint8_t flags)
 {
 	uint32_t len = (uint32_t)strlen(url),
 		 block = vn_block_alloc(b->link.blocks, vn_block_class(len));
@@ -74,13 +76,13 @@ listen_ask(vn_brokered *b, vn_listener *l, const char *url)
 	if (rc == 0) {
 		vn_area_write(b->net->out_area, block, 0, url, len);
 		vn_stage(b, &(vn_desc){.kind = VN_KIND_LISTEN,
-				    .flags = l->flags & VN_RESUMABLE ? VN_RESUME : 0,
+				    .flags = flags,
 				    .arg = (uint16_t)l->id,
 				    .len = len,
 				    .block = block});
 		rc = listen_wait(b, l);
 		if (rc < 0)
-			listener_slot_free(b, l);
+			vn_brokered_listener_free(b, l);
 	}
 	if (rc != -ECANCELED) /* else it stays out: the broker may still read it */
 		vn_block_free(b->link.blocks, block);
@@ -111,24 +113,35 @@ listen_url(vn_net *net, vn_listener *l, const char *url, char asked[static VN_UR
 }
 
 /**
- * vn_brokered_listen() - have the broker listen
+ * vn_brokered_ask() - have the broker open an endpoint
+ * @flags: VN_RESUME, VN_DATAGRAM
  *
  * Waits for the answer, whatever the caller's deadline.
  *
  * Return: 0, or why not, which was said where the answer does not say it.
  */
 int
-vn_brokered_listen(vn_net *net, vn_listener *l, const char *url)
+vn_brokered_ask(vn_net *net, vn_listener *l, const char *url, uint8_t flags)
 {
-	vn_brokered *b = vn_brokered_of(net);
 	char asked[VN_URL_MAX];
 	int rc = net->hub->stopping ? -ECANCELED : listen_url(net, l, url, asked);
 
-	if (rc == 0)
-		rc = listen_ask(b, l, asked);
+	return rc < 0 ? rc : listen_ask(vn_brokered_of(net), l, asked, flags);
+}
+
+/**
+ * vn_brokered_listen() - have the broker listen
+ *
+ * Return: as vn_brokered_ask().
+ */
+int
+vn_brokered_listen(vn_net *net, vn_listener *l, const char *url)
+{
+	int rc = vn_brokered_ask(net, l, url, l->flags & VN_RESUMABLE ? VN_RESUME : 0);
+
 	if (rc < 0)
 		return rc;
-	b->n_listeners++;
+	vn_brokered_of(net)->n_listeners++;
 	vn_hub_hold(net->hub);
 	return 0;
 }
@@ -161,7 +174,7 @@ vn_brokered_unlisten(vn_net *net, vn_listener *l)
 {
 	vn_brokered *b = vn_brokered_of(net);
 
-	listener_slot_free(b, l);
+	vn_brokered_listener_free(b, l);
 	b->n_listeners--;
 	vn_hub_unhold(net->hub);
 	vn_brokered_forget_listener(b, l);

@@ -263,6 +263,7 @@ message_arrived(vn_datagram_socket *s, vn_datagram_batch *b, unsigned int i, siz
 	head_peer(&h, &b->names[i]);
 	head_control(&h, m);
 	s->n_received += vn_frame_datagrams(&h);
+	s->bytes_received += h.len;
 	fn(arg, &h, b->data + i * (size_t)STRIDE, rest);
 }
 
@@ -483,8 +484,10 @@ vn_datagram_send(vn_datagram_socket *s, const vn_sys *sys, vn_datagram_batch *b,
 		rc = sys->sendmmsg(sys, s->fd, b->msgs, (unsigned int)n);
 		if (rc < 0 && !is_refused(s, b, rc, out))
 			return rc;
-		for (int i = 0; i < rc; i++)
+		for (int i = 0; i < rc; i++) {
 			s->n_sent += b->n_datagrams[i];
+			s->bytes_sent += b->parts[i].iov_len;
+		}
 		if (rc > 0)
 			*out = b->after[rc - 1];
 	}
@@ -518,12 +521,12 @@ vn_datagram_join(const vn_datagram_socket *s, const vn_desc_peer *group, bool le
 }
 
 /**
- * vn_datagram_dropped() - datagrams that the kernel had no room for, so far
+ * vn_datagram_dropped() - datagrams that the kernel had no room for, so far; a count that wraps
  *
  * It is the counter of SO_RXQ_OVFL, asked for where it is wanted: with that option the kernel tells it with each
  * datagram, and what was dropped since the last one nobody knows.
  */
-uint64_t
+uint32_t
 vn_datagram_dropped(const vn_datagram_socket *s)
 {
 	uint32_t info[SK_MEMINFO_VARS] = {0};

@@ -34,10 +34,11 @@ typedef struct vn_datagram_socket {
 	bool has_runs;     /* the kernel takes runs */
 	uint32_t mean;     /* bytes in a message, of late */
 	uint64_t n_received; /* datagrams */
-	uint64_t n_sent;     /* the kernel has taken them */
-	uint64_t n_refused;  /* and those that it did not want */
-	uint64_t n_parked;   /* times that it had no room, and was asked again */
-	int refused_with;    /* the last reason: a negative errno, 0 */
+	uint64_t bytes_received, bytes_sent;
+	uint64_t n_sent;    /* the kernel has taken them */
+	uint64_t n_refused; /* and those that it did not want */
+	uint64_t n_parked;  /* times that it had no room, and was asked again */
+	int refused_with;   /* the last reason: a negative errno, 0 */
 } vn_datagram_socket;
 
 /* Room for one batch; of a hub, which uses it for one call at a time. */
@@ -63,7 +64,7 @@ int vn_datagram_receive(vn_datagram_socket *s, const vn_sys *sys, vn_datagram_ba
 int vn_datagram_send(vn_datagram_socket *s, const vn_sys *sys, vn_datagram_batch *b,
 	const vn_frame_area *a, uint32_t block, uint64_t end, vn_datagram_out *out);
 int vn_datagram_join(const vn_datagram_socket *s, const vn_desc_peer *group, bool leave);
-uint64_t vn_datagram_dropped(const vn_datagram_socket *s);
+uint32_t vn_datagram_dropped(const vn_datagram_socket *s);
 
 static inline uint32_t
 vn_datagram_max(uint8_t family)

@@ -119,9 +119,13 @@ vn_udp_free(vn_udp *u)
 	udp_free(u);
 }
 
-/* A call that waited goes on. Return: rc, or -EPIPE if the endpoint was closed meanwhile and may be gone. */
-static int
-udp_back(vn_udp *u, int rc)
+/**
+ * vn_udp_back() - a call that waited (u->n_waits) goes on
+ *
+ * Return: rc, or -EPIPE if the endpoint was closed meanwhile and may be gone.
+ */
+int
+vn_udp_back(vn_udp *u, int rc)
 {
 	u->n_waits--;
 	if (!u->is_closed)
@@ -184,7 +188,7 @@ udp_wait(vn_udp *u)
 	vn_waitq_push(&u->listener.takers, &clause);
 	u->n_waits++;
 	rc = vn_wait(u->listener.rx.hub, &clause, 1, VN_NEVER);
-	return udp_back(u, rc < 0 ? rc : clause.result);
+	return vn_udp_back(u, rc < 0 ? rc : clause.result);
 }
 
 /* Others have their turn. */
@@ -197,7 +201,7 @@ udp_stand_back(vn_udp *u)
 	u->n_waits++;
 	vn_hub_pause(h);
 	vn_yield(h);
-	return udp_back(u, 0);
+	return vn_udp_back(u, 0);
 }
 
 /* Waits for a datagram. */
@@ -345,7 +349,7 @@ udp_wait_room(vn_udp *u)
 	}
 	u->n_waits++;
 	rc = vn_wait(net->hub, clauses, 2, VN_NEVER);
-	return udp_back(u, rc < 0 ? rc : clauses[rc].result);
+	return vn_udp_back(u, rc < 0 ? rc : clauses[rc].result);
 }
 
 /**
@@ -465,7 +469,6 @@ udp_close(void *end)
 	while (u->writers.first)
 		vn_wake(u->writers.first, -EPIPE);
 	vn_listener_unlink(&u->listener);
-	u->taken = u->in.end;
 	udp_ack(u);
 	udp_unhold(u);
 	u->listener.net->ops->unbind(u);
@@ -527,9 +530,7 @@ vn_udp *(vn_bind)(vn_hub *h, const char *url)
 	if (!u)
 		return NULL;
 	vn_place_note(h, &u->listener, 0);
-	rc = u->listener.net->draining ? -ECANCELED
-	     : h->net->ops->bind       ? h->net->ops->bind(u, url)
-				       : -EOPNOTSUPP;
+	rc = h->net->draining ? -ECANCELED : h->net->ops->bind(u, url);
 	if (rc < 0) {
 		free(u);
 		errno = -rc;

@@ -6,10 +6,10 @@
  * (shm/datagram.h) in blocks and is chained, output is written as frames into blocks, and positions say how far
  * everything is. A backend brings frames, sends frames, and frees blocks when told.
  *
- *     input    in.end (received) >= taken >= acked          output   out.end (queued) >= staged >= sent
+ *     input    in.end (received) >= taken >= acked      output   out.end (queued) >= said >= sent
  *
  * taken: given to the program. acked: it has asked for more, so it is done with that; an answer that was sent
- * meanwhile and this word leave together. staged: out of our hands (brokered).
+ * meanwhile and this word leave together. said: published (brokered).
  *
  * An endpoint is a listener that dispenses datagrams: it is asked for, ends and is closed as one; the end that a
  * select waits at is the listener's.
@@ -46,6 +46,13 @@ struct vn_udp {
 	vn_udp *next_dirty;
 	uint64_t n_received, n_sent;
 	union {
+		struct {                           /* brokered */
+			uint64_t said, acked_said; /* published: of out.end, of acked */
+			uint32_t said_at;          /* the block in which `said` ends; VN_NO_BLOCK */
+			bool is_joining;
+			int joined; /* the answer */
+			vn_waitq joiners;
+		};
 		struct { /* direct */
 			vn_datagram_socket socket;
 			vn_datagram_out sending;
@@ -60,6 +67,7 @@ struct vn_udp {
 };
 
 void vn_udp_free(vn_udp *u);
+int vn_udp_back(vn_udp *u, int rc);
 void vn_udp_on_input(vn_udp *u);
 void vn_udp_on_sent(vn_udp *u, uint64_t sent);
 

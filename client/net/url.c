@@ -46,6 +46,15 @@ vn_endpoint_type(const vn_endpoint *e)
 	return schemes[e->scheme].type;
 }
 
+/* Of TCP or UDP, in network byte order. */
+uint16_t
+vn_endpoint_port(const vn_endpoint *e)
+{
+	if (e->sa.ss_family == AF_INET)
+		return ((const struct sockaddr_in *)(const void *)&e->sa)->sin_port;
+	return ((const struct sockaddr_in6 *)(const void *)&e->sa)->sin6_port;
+}
+
 static int
 parse_unix(vn_endpoint *e, const char *path, char why[static 256])
 {

@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import struct
+import time
 import unittest
 
 from support import Case, eventually, helper
@@ -21,9 +22,11 @@ V4, V6, ANY4, ANY6 = "udp://127.0.0.1:0", "udp://[::1]:0", "udp://0.0.0.0:0", "u
 
 
 def bound(service, n=1):
-    """(family, port) of each endpoint, in the order in which it was asked for."""
+    """(family, port) of each endpoint, in the order in which it was asked for, as the first worker says."""
+    who = r"^1\.1\| " if service.workers_wanted else "^"
     urls = eventually("endpoints that are bound", lambda: (
-        lambda found: found if len(found) >= n else None)(re.findall(r"bound udp://(\S+):(\d+)$", service.output(), re.M)))
+        lambda found: found if len(found) >= n else None)(
+            re.findall(who + r"bound udp://(\S+):(\d+)$", service.output(), re.M)))
     return [(socket.AF_INET6 if host.startswith("[") else socket.AF_INET, int(port)) for host, port in urls[:n]]
 
 
@@ -55,6 +58,21 @@ class Client:
     def tell(self, order):
         """Text for an order."""
         return self.ask(order).decode()
+
+
+def drain(client):
+    """How many answers wait."""
+    n = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            client.receive()
+            n += 1
+    return n
+
+
+def dropped(client):
+    """How many the kernel dropped that came for a client (SO_MEMINFO)."""
+    return struct.unpack("9I", client.sock.getsockopt(socket.SOL_SOCKET, 55, 36))[8]
 
 
 class Suite:
@@ -242,6 +260,97 @@ class Alone(Suite, Case):
         """What the program has received before this question, and what is counted as lost on the way."""
         received, _, dropped, _ = self.counts(client)
         return received - 1, dropped
+
+
+
+class Brokered(Suite, Case):
+    workers = 1
+
+    def row(self, service):
+        return service.show("datagrams")[0]
+
+    def refused(self, service, _):
+        return self.row(service)["unsent_total"]["refused"]
+
+    def sums(self, service, client):
+        """The broker's sums, but for the question by which the client sees to it that they are complete."""
+        client.ask("the last one")
+        row = eventually("nothing in hand", lambda: (
+            lambda row: row if row["in_hand"] + row["waiting"] == 0 else None)(self.row(service)))
+        lost = row["lost_total"]
+        self.assertEqual(row["received_total"], row["done_total"] + sum(lost.values()) - lost["kernel"])
+        return row["done_total"] - 1, sum(lost.values())
+
+    def given(self, service, n):
+        """Waits until workers have so many that they are not done with."""
+        eventually(f"{n} in hand", lambda: self.row(service)["in_hand"] == n)
+
+    def test_what_a_dead_worker_had_not_taken_goes_to_another(self):
+        service = self.start(V4)
+        clients = [self.client(service) for _ in range(4)]
+        pids = self.stopped(service)
+        for n in range(10):
+            for client in clients:
+                client.send(f"{n}")
+        self.given(service, 40)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        for client in clients:
+            self.assertEqual([client.receive()[0] for _ in range(10)], [b"%d" % n for n in range(10)])
+        row = self.row(service)
+        self.assertGreaterEqual(row["given_again_total"], 40)
+        self.assertEqual(sum(row["lost_total"].values()), 0)
+        service.stop()
+
+    def test_what_a_dead_worker_had_taken_is_lost_and_counted(self):
+        service = self.start(V4)
+        client = self.client(service)
+        self.stopped(service)
+        client.send("!die")
+        for _ in range(10):
+            client.send("too late")
+        self.given(service, 11)
+        for pid in service.worker_pids():
+            os.kill(pid, signal.SIGCONT)
+        row = eventually("a death", lambda: (
+            lambda row: row if row["in_hand"] == 0 else None)(self.row(service)))
+        self.assertEqual(row["lost_total"]["worker_died"], 11)
+        self.assertEqual(client.ask("and on"), b"and on")
+        service.stop()
+
+    def test_the_sum_holds_while_workers_are_killed(self):
+        """sent = done + lost, done = answered or unsent, and the answers that left have arrived."""
+        service = self.start(V4)
+        clients = [self.client(service) for _ in range(8)]
+        answers, started = 0, time.monotonic()
+        for client in clients:
+            client.sock.settimeout(0)
+        for n in range(60):
+            for client in clients:
+                for k in range(20):
+                    client.send(b"%d " % n + b"x" * (k * 30))
+            if n % 6 == 3:
+                for pid in service.worker_pids()[:1]:
+                    os.kill(pid, signal.SIGKILL)
+            answers += sum(map(drain, clients))
+        n_sent = sum(client.n_sent for client in clients)
+
+        def settled():
+            row = self.row(service)
+            whole = row["received_total"] + row["lost_total"]["kernel"] == n_sent
+            return row if whole and row["in_hand"] + row["waiting"] + row["queued"] == 0 else None
+
+        row = eventually("the end of it", settled)
+        answers += sum(map(drain, clients))
+        self.assertEqual(row["done_total"] + sum(row["lost_total"].values()), n_sent)
+        self.assertEqual(row["done_total"], row["sent_total"] + sum(row["unsent_total"].values()))
+        self.assertEqual(answers, row["sent_total"] - sum(map(dropped, clients)))
+        self.assertGreater(answers, n_sent / 4, f"in {time.monotonic() - started:.1f} s")
+        service.stop()
+
+
+class Several(Brokered):
+    workers = 3
 
 
 if __name__ == "__main__":

@@ -45,13 +45,20 @@ static const expectation expected[VN_N_KINDS] = {
 	[VN_KIND_RELEASED] = {"RELEASED", CONN | REPORT, 0, true},
 	[VN_KIND_NEED] = {"NEED", CONN, 0, true},
 	[VN_KIND_NEED_INPUT] = {"NEED_INPUT", CONN | REPORT, 0, true},
-	[VN_KIND_LISTEN] = {"LISTEN", PAYLOAD | ARG, VN_RESUME, true},
+	[VN_KIND_LISTEN] = {"LISTEN", PAYLOAD | ARG, VN_RESUME | VN_DATAGRAM, true},
 	[VN_KIND_UNLISTEN] = {"UNLISTEN", ARG, 0, true},
 	[VN_KIND_READY] = {"READY", 0, 0, true},
 	[VN_KIND_STATE] = {"STATE", INSIDE | CONN | ARG, 0, true},
 	[VN_KIND_CONNECT] = {"CONNECT", PAYLOAD | ARG, 0, true},
 	[VN_KIND_GIVE_UP] = {"GIVE_UP", ARG, 0, true},
 	[VN_KIND_SUBSCRIBE] = {"SUBSCRIBE", REPORT, 0, true},
+	[VN_KIND_DATAGRAMS] = {"DATAGRAMS", PAYLOAD | POS | REPORT | ARG, 0, false},
+	[VN_KIND_DEPARTED] = {"DEPARTED", REPORT | ARG, 0, false},
+	[VN_KIND_JOINED] = {"JOINED", REPORT | ARG, 0, false},
+	[VN_KIND_SENDTO] = {"SENDTO", PAYLOAD | POS | REPORT | ARG, VN_ACK, true},
+	[VN_KIND_RECEIVED] = {"RECEIVED", REPORT | ARG, 0, true},
+	[VN_KIND_NEED_ROOM] = {"NEED_ROOM", ARG, 0, true},
+	[VN_KIND_JOIN] = {"JOIN", ARG | PEER, VN_ABORT, true},
 };
 
 /* A message of that kind with everything in it that it may carry. */
