@@ -93,6 +93,7 @@ bench_new(void)
 	b->workers[1] = w;
 	b->n_slots = 1;
 	b->endpoints[0] = &k->endpoint;
+	k->endpoint.count = vn_counters_listener(b->counters, "test");
 	b->n_endpoints = 1;
 	w->broker = b;
 	w->count = vn_counters_worker(b->counters, 1);
