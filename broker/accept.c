@@ -170,14 +170,19 @@ accept_one(vn_broker_endpoint *e)
 	struct sockaddr_storage sa = {0};
 	socklen_t len = sizeof sa;
 	const vn_sys *sys = e->broker->hub->sys;
-	int fd;
+	int fd, rc;
 
 	if (e->n_conns >= e->max)
 		return -EBUSY;
+	if (e->broker->ledger->n_used == e->broker->ledger->max_records)
+		return -ENOSPC;
 	fd = sys->accept(sys, e->fd, (struct sockaddr *)(void *)&sa, &len);
 	if (fd < 0)
 		return fd;
-	return e->asks & VN_ASKS_WHO ? admit(e, fd, &sa) : vn_socket_open(e->broker, e, fd, &sa);
+	rc = e->asks & VN_ASKS_WHO ? admit(e, fd, &sa) : vn_socket_open(e->broker, e, fd, &sa);
+	if (rc < 0)
+		refusal_count(e, vn_refusal_of(rc));
+	return rc;
 }
 
 static void

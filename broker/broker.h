@@ -169,7 +169,8 @@ struct vn_worker {
 	uint32_t n_dials,
 		n_dials_done; /* requests; of those, connected or not, and to be answered */
 	/* dispatch */
-	uint32_t n_busy; /* connections with un-acknowledged input */
+	uint32_t n_busy;   /* connections with un-acknowledged input */
+	uint32_t n_asking; /* of these, those whose read waits for more: it is the client's turn */
 	uint32_t n_attached;
 	uint32_t attached;      /* first of its connections in the ledger */
 	vn_ledger_list starved; /* of these, those that wait for a block to come home */

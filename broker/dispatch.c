@@ -4,7 +4,8 @@
  *
  * A new connection, and new input on a resumable connection at rest, goes to the READY worker with the fewest
  * connections that have un-acknowledged input, each worker being assigned at most `depth` of them. The rest
- * waits in line (broker.waiting); its bytes stay in the kernel. Input of an attached connection that is not at
+ * waits in line (broker.waiting); its bytes stay in the kernel. Those whose read waits for more of a request
+ * (NEED_INPUT) do not count there: a worker has nothing to do for them, and a few slow clients would shut out all others. Input of an attached connection that is not at
  * rest is always delivered: an application may wait in 64 handlers for what the 65th brings.
  *
  * A connection at rest stays warm with its worker. Its next input goes elsewhere if that worker is at depth
@@ -140,6 +141,7 @@ vn_dispatch_busy(vn_broker *b, vn_worker *w, vn_record *r)
 	if (r->flags & (VN_R_BUSY | VN_R_DIALLED)) /* what it gets there, it has asked for */
 		return;
 	r->flags |= VN_R_BUSY;
+	w->n_asking += !!(r->flags & VN_R_NEED_INPUT);
 	if (b->config->request_timeout)
 		r->since = vn_broker_ms(b);
 	if (w->n_busy++ == 0 && w->state == VN_WORKER_READY)
@@ -152,8 +154,20 @@ vn_dispatch_calm(vn_broker *b, vn_worker *w, vn_record *r)
 	if (!(r->flags & VN_R_BUSY))
 		return;
 	r->flags &= ~(uint32_t)VN_R_BUSY;
+	w->n_asking -= !!(r->flags & VN_R_NEED_INPUT);
 	if (--w->n_busy == 0 && w->state == VN_WORKER_READY)
 		b->n_idle++;
+}
+
+/**
+ * vn_dispatch_asks() - a read waits with input in hand: it is the client's turn
+ */
+void
+vn_dispatch_asks(vn_worker *w, vn_record *r)
+{
+	if (!(r->flags & VN_R_NEED_INPUT) && r->flags & VN_R_BUSY)
+		w->n_asking++;
+	r->flags |= VN_R_NEED_INPUT;
 }
 
 /**
@@ -166,7 +180,7 @@ vn_dispatch_fed(vn_broker *b, vn_record *r)
 {
 	if (!(r->flags & VN_R_NEED_INPUT))
 		return;
-	r->flags &= ~(uint32_t)VN_R_NEED_INPUT;
+	vn_dispatch_unasks(vn_record_worker(b, r), r);
 	if (b->config->request_timeout)
 		r->since = vn_broker_ms(b);
 }
@@ -246,9 +260,9 @@ shortest_queue(const vn_broker *b, const vn_record *r)
 	for (uint32_t i = 1; i <= b->n_slots; i++) {
 		vn_worker *w = b->workers[i];
 
-		if (w && w->state == VN_WORKER_READY && w->n_busy < b->config->depth &&
-			!w->broken && w->listener_of[r->endpoint] != VN_NO_LISTENER &&
-			is_better(w, best) && !is_barred(w, r))
+		if (w && w->state == VN_WORKER_READY && vn_dispatch_below(b, w) && !w->broken &&
+			w->listener_of[r->endpoint] != VN_NO_LISTENER && is_better(w, best) &&
+			!is_barred(w, r))
 			best = w;
 	}
 	return best;
@@ -258,7 +272,7 @@ shortest_queue(const vn_broker *b, const vn_record *r)
 static bool
 may_stay(const vn_broker *b, const vn_worker *w)
 {
-	return w->state == VN_WORKER_READY && w->n_busy < b->config->depth &&
+	return w->state == VN_WORKER_READY && vn_dispatch_below(b, w) &&
 	       (w->n_busy == 0 || b->n_idle == 0);
 }
 
@@ -267,17 +281,16 @@ choose_again(vn_broker *b, vn_worker *w, vn_record *r)
 {
 	vn_worker *best = shortest_queue(b, r);
 
-	if (!best && w->state == VN_WORKER_READY && w->n_busy < b->config->depth)
+	if (!best && w->state == VN_WORKER_READY && vn_dispatch_below(b, w))
 		return w; /* nobody else listens there any more */
 	if (!best) {
 		vn_dispatch_wait(b, r);
 		return NULL;
 	}
-	if (best == w ||
-		(w->state == VN_WORKER_READY && w->n_busy < b->config->depth && best->n_busy))
+	if (best == w || (w->state == VN_WORKER_READY && vn_dispatch_below(b, w) && best->n_busy))
 		return w;
 	if (!vn_dispatch_revoke(b, w, r)) {
-		if (w->n_busy < b->config->depth || w->state != VN_WORKER_READY)
+		if (vn_dispatch_below(b, w) || w->state != VN_WORKER_READY)
 			return w;
 		vn_dispatch_wait(b, r);
 		return NULL;
@@ -420,7 +433,7 @@ anybody_below_depth(const vn_broker *b)
 	for (uint32_t i = 1; i <= b->n_slots; i++) {
 		vn_worker *w = b->workers[i];
 
-		if (w && w->state == VN_WORKER_READY && w->n_busy < b->config->depth)
+		if (w && w->state == VN_WORKER_READY && vn_dispatch_below(b, w))
 			return true;
 	}
 	return false;

@@ -12,6 +12,7 @@ void vn_dispatch_attach(vn_broker *b, vn_worker *w, vn_record *r);
 void vn_dispatch_detach(vn_broker *b, vn_record *r);
 void vn_dispatch_busy(vn_broker *b, vn_worker *w, vn_record *r);
 void vn_dispatch_calm(vn_broker *b, vn_worker *w, vn_record *r);
+void vn_dispatch_asks(vn_worker *w, vn_record *r);
 void vn_dispatch_fed(vn_broker *b, vn_record *r);
 void vn_dispatch_suspect(vn_broker *b, vn_worker *w, const vn_record *r);
 void vn_dispatch_unsuspect(vn_broker *b, vn_worker *w, const vn_record *r);
@@ -40,6 +41,22 @@ vn_record_worker(const vn_broker *b, const vn_record *r)
 }
 
 /* Nothing in hand: everything that was received is committed. */
+/* May a worker be assigned one more? Those who wait for their clients are no work. */
+static inline bool
+vn_dispatch_below(const vn_broker *b, const vn_worker *w)
+{
+	return w->n_busy - w->n_asking < b->config->depth;
+}
+
+/* Its read does not wait for more any longer. */
+static inline void
+vn_dispatch_unasks(vn_worker *w, vn_record *r)
+{
+	if ((r->flags & (VN_R_NEED_INPUT | VN_R_BUSY)) == (VN_R_NEED_INPUT | VN_R_BUSY))
+		w->n_asking--;
+	r->flags &= ~(uint32_t)VN_R_NEED_INPUT;
+}
+
 static inline bool
 vn_record_at_rest(const vn_record *r)
 {

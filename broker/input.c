@@ -19,6 +19,7 @@
 
 #define LAST_EVENTS (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)
 #define ROOM_MIN    64 /* a rest of a block smaller than this is not worth a receive */
+#define FEW_SHARE   4  /* when less than that part of the pool is free, first blocks are small */
 #define FIRST_SHARE 16 /* of what is free, the part that a connection's first block may be */
 
 /**
@@ -59,6 +60,8 @@ first_block(vn_worker *w, const vn_record *r)
 	while (size_class > 1 && vn_block_class_bytes(size_class) >
 					 vn_blocks_available(w->link.blocks) / FIRST_SHARE)
 		size_class--;
+	if (vn_blocks_available(w->link.blocks) < w->link.geometry.area_bytes / FEW_SHARE)
+		size_class = 0;
 	return vn_socket_block(w, size_class);
 }
 

@@ -110,7 +110,7 @@ take_ack(vn_broker *b, vn_worker *w, vn_record *r, const vn_desc *d, uint64_t to
 			vn_block_free(w->link.blocks, block);
 		}
 	}
-	r->flags &= ~(uint32_t)VN_R_NEED_INPUT;
+	vn_dispatch_unasks(w, r);
 	if (commit) {
 		if (is_request_done(r, to))
 			count_request(b, w, r, d->times);
@@ -279,7 +279,7 @@ act_on_need_input(vn_broker *b, vn_worker *w, vn_record *r, uint64_t has)
 {
 	if (has < r->delivered)
 		return;
-	r->flags |= VN_R_NEED_INPUT;
+	vn_dispatch_asks(w, r);
 	if (r->flags & VN_R_TRIED)
 		vn_dispatch_unsuspect(b, w, r);
 	if (vn_record_has_input(r))

@@ -269,7 +269,7 @@ class Service(Run):
     def url_of(self, i):
         if self.workers_wanted:
             return self.show("listeners")[i]["url"]
-        asked = [a for a in self.args if "://" in a or a.startswith("unix:")][i]
+        asked = [a for a in self.args if "://" in a or a.startswith("unix:")][i].split("?")[0]
         if asked.startswith("unix:") or not asked.endswith(":0"):
             return asked
         return re.sub(r":0$", f":{listening_ports(self.pid)[i]}", asked)
