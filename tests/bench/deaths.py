@@ -9,13 +9,12 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import signal
 import socket
 import statistics
 import time
 
-from servers import Control, Failed, Server, answers, free_port, wait_for
+from servers import Control, Failed, Server, free_port, wait_for
 
 N_CONNS = 32
 N_KILLS = 100         # of each row of single kills
@@ -103,17 +102,11 @@ class Theirs:
 
     def __init__(self, stage):
         self.stage, self.port = stage, free_port()
-        haproxy = shutil.which("haproxy", path=os.environ["PATH"] + ":/usr/sbin")
-        if not haproxy:
-            raise Failed("haproxy is not there: run scripts/deps bench")
         self.sockets = [os.path.join(stage.dir, f"{name}.{self.port}") for name in "ab"]
         self.backends = [self.begin(path) for path in self.sockets]
-        config = os.path.join(stage.dir, f"haproxy.{self.port}")
-        with open(config, "w") as f:
-            f.write(CONFIG.format(port=self.port, a=self.sockets[0], b=self.sockets[1]))
         stage.ready(self.backends[1], lambda: all(map(os.path.exists, self.sockets)))
-        self.process = stage.start([haproxy, "-db", "-f", config])
-        stage.ready(self.process, lambda: answers(self.port))
+        self.process = stage.haproxy(
+            CONFIG.format(port=self.port, a=self.sockets[0], b=self.sockets[1]), self.port)
 
     def begin(self, path):
         return self.stage.start([self.stage.path("system/again"), "until", f"unix:{path}"])

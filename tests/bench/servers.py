@@ -181,11 +181,15 @@ class Stage:
         """A variant is built of the same sources with something left out, in a folder of its own."""
         return os.path.join(self.build, variant, name)
 
-    def start(self, argv):
-        """A process on the measured core. A signal waits until we know the child's pid."""
+    def elsewhere(self):
+        """A core that is not measured, if there is one: always the same."""
+        return min(self.others)
+
+    def start(self, argv, core=None):
+        """A process on the measured core, or another. A signal waits until we know the child's pid."""
         self.n_logs += 1
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPPERS)
-        os.sched_setaffinity(0, {self.core})
+        os.sched_setaffinity(0, {self.core if core is None else core})
         try:
             process = Process(argv, os.path.join(self.dir, f"log.{self.n_logs}"))
             self.processes.append(process)
@@ -194,10 +198,10 @@ class Stage:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPERS)
         return process
 
-    def client(self, name, *args):
-        """A client on the measured core, its stdin and stdout ours. It ends by itself if we do."""
+    def client(self, name, *args, core=None):
+        """A client on the measured core, or another, its stdin and stdout ours. It ends by itself if we do."""
         argv = [self.path(f"bench/{name}"), *map(str, args)]
-        os.sched_setaffinity(0, {self.core})
+        os.sched_setaffinity(0, {self.core if core is None else core})
         try:
             client = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                       stderr=subprocess.STDOUT, text=True, start_new_session=True)
@@ -216,10 +220,22 @@ class Stage:
         if not wait_for(lambda: true() or not process.alive(), START_S) or not process.alive():
             raise Failed(f"{' '.join(process.argv)} did not start: {process.output().strip()[-400:]}")
 
-    def bare(self):
-        process = self.start([self.path("bench/bare"), "0"])
+    def bare(self, core=None):
+        process = self.start([self.path("bench/bare"), "0"], core)
         self.ready(process, lambda: process.output().startswith("READY"))
         return Server("bare", int(process.output().split()[1]), process)
+
+    def haproxy(self, config, port):
+        """HAProxy with this configuration, in which it listens on this port."""
+        haproxy = shutil.which("haproxy", path=os.environ["PATH"] + ":/usr/sbin")
+        if not haproxy:
+            raise Failed("haproxy is not there: run scripts/deps bench")
+        path = os.path.join(self.dir, f"haproxy.{port}")
+        with open(path, "w") as f:
+            f.write(config)
+        process = self.start([haproxy, "-db", "-f", path])
+        self.ready(process, lambda: answers(port))
+        return process
 
     def alone_begin(self):
         port = free_port()
@@ -233,13 +249,13 @@ class Stage:
     def alone(self):
         return self.alone_wait(self.alone_begin())
 
-    def broker_begin(self, n_workers, *options, variant=""):
+    def broker_begin(self, n_workers, *options, variant="", program="echo", args=()):
         """The broker, not yet ready: for the rows that measure the start."""
         port = free_port()
         url = f"tcp://127.0.0.1:{port}"
         control = os.path.join(self.dir, f"control.{port}")
         process = self.start([self.path("vanilla", variant), "run", "-w", str(n_workers), "-s", control,
-                              *options, "--", self.path("examples/echo", variant), url])
+                              *options, "--", self.path(f"examples/{program}", variant), url, *args])
         server = Server(variant or "broker", port, process)
         server.control = control
         return server
@@ -261,7 +277,7 @@ class Stage:
         server.roles.update({f"worker{i or ''}": pid for i, pid in enumerate(pids)})
         return server
 
-    def broker(self, n_workers, *options, variant=""):
-        server = self.broker_wait(self.broker_begin(n_workers, *options, variant=variant), n_workers)
+    def broker(self, n_workers, *options, **what):
+        server = self.broker_wait(self.broker_begin(n_workers, *options, **what), n_workers)
         self.ready(server.process, lambda: answers(server.port))
         return server
