@@ -12,7 +12,8 @@
  * dies is started again in the same slot, unless it is going for good or on trial (change.c).
  *
  * A worker that served is replaced at once. One that ends before it served is a failure: the next start waits
- * 0, 100, 200, 400 ... ms up to 10 s. If none was ever READY, five failures within ten seconds, or one that is
+ * 0, 100, 200, 400 ... ms up to 10 s. One that was READY and is killed from outside says nothing of the program
+ * either: the next start waits 100 ms at most, since whoever does that may do it again. If none was ever READY, five failures within ten seconds, or one that is
  * not READY within start-timeout, end the broker with a sentence: the program is broken, not the service.
  */
 #include "broker/worker.h"
@@ -256,15 +257,25 @@ restart_fire(vn_timer *t)
 	vn_worker_restart((vn_worker *)(void *)((char *)t - offsetof(vn_worker, restart_timer)));
 }
 
+/* Ready, and killed by somebody else. */
+static bool
+was_shot(const vn_worker *w, vn_worker_state was, const siginfo_t *info)
+{
+	return was == VN_WORKER_READY && !w->was_killed && info->si_code == CLD_KILLED &&
+	       info->si_status == SIGKILL;
+}
+
 /* It is to be started again, now or later: when the turn has given its connections to others, which takes less. */
 static void
-worker_again(vn_worker *w, bool served, bool timed_out)
+worker_again(vn_worker *w, const siginfo_t *info, bool served, vn_worker_state was)
 {
 	vn_broker *b = w->broker;
 
 	if (served || w->ordered)
 		w->n_failures = 0;
-	else if (gave_up(w, timed_out))
+	else if (was_shot(w, was, info))
+		w->n_failures = w->n_failures ? 2 : 1;
+	else if (gave_up(w, was == VN_WORKER_STARTING && w->was_killed))
 		return;
 	vn_count(&w->count->n_restarts, 1);
 	vn_wheel_arm(b->hub->wheel, &w->restart_timer,
@@ -305,7 +316,7 @@ worker_died(vn_worker *w)
 	if (w->coming && b->phase < VN_PHASE_DRAINING)
 		vn_change_on_death(w, was);
 	else if (!w->going && was != VN_WORKER_DRAINING && b->phase < VN_PHASE_DRAINING)
-		worker_again(w, served, was == VN_WORKER_STARTING && w->was_killed);
+		worker_again(w, &info, served, was);
 	if (w->going && b->phase < VN_PHASE_DRAINING)
 		vn_worker_retire(w);
 	if (b->phase >= VN_PHASE_DRAINING)

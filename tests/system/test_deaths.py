@@ -14,7 +14,8 @@ import threading
 import time
 import unittest
 
-from support import (ANY_PORT, SANITIZED, Case, alive, ask, connect_to, eventually, helper, receive_all, receive)
+from support import (ANY_PORT, SANITIZED, Case, alive, ask, connect_to, eventually, example, helper, receive,
+                     receive_all)
 
 
 class Load:
@@ -270,6 +271,21 @@ class Deaths(Case):
                 os.kill(pid, signal.SIGKILL)
             got = receive_all(sock)
             self.assertEqual((len(got), got[-8:]), (64 * 2000 + 8, b"goodbye\n"))
+        service.stop()
+
+    def test_idle_worker_that_is_killed_again_and_again_is_soon_back(self):
+        # Each is killed before it could serve; with the back-off of a broken program this would take two minutes.
+        service = self.service(example("echo"), ANY_PORT, workers=1)
+
+        def killed():
+            for pid in service.worker_pids():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return service.show("info")["deaths_total"] >= 20
+
+        eventually("20 deaths", killed)
+        with service.connect() as sock:
+            self.assert_echoes(sock)
         service.stop()
 
     def test_worker_that_kills_itself_is_replaced(self):
