@@ -214,7 +214,7 @@ void
 vn_dispatch_absolve(vn_broker *b, vn_worker *w, vn_record *r)
 {
 	vn_dispatch_unsuspect(b, w, r);
-	r->n_attempts = r->blame = 0;
+	r->untaken_since = r->n_attempts = r->blame = 0;
 	r->flags &= ~(uint32_t)VN_R_TRIED;
 }
 

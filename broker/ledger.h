@@ -61,7 +61,7 @@ enum { /* vn_record.flags */
 	VN_R_KEPT = 1 << 23,       /* `kept` has input that comes before what the socket has */
 	VN_R_RELEASE = 1 << 24,    /* its worker was, or will be, asked to give it back */
 	VN_R_RELEASED = 1 << 25,   /* and has done so: somebody else's when FINAL is said */
-	VN_R_TRIED = 1 << 26,      /* n_attempts or blame is not 0 */
+	VN_R_TRIED = 1 << 26,      /* n_attempts, blame and untaken_since count */
 	VN_R_STATEFUL = 1 << 27,   /* `state` is there */
 	VN_R_FRESH = 1 << 29,      /* settling: its worker never took the OPEN */
 	VN_R_STAGED = 1 << 28,     /* `staged` is there: state that is not committed yet */
@@ -115,9 +115,10 @@ typedef struct vn_record {
 		__attribute__((aligned(64))); /* input from `delivered` on, in the spill area */
 	uint32_t state, staged;               /* blocks of the spill area, or VN_NO_BLOCK */
 	uint16_t state_len, staged_len, staged_fill;
-	uint16_t blame;     /* dead workers that it may have killed: a suspect */
-	uint8_t n_attempts; /* and all that had taken this input off their lanes */
-	uint64_t untaken;   /* settling: the first input that the dead worker had not taken */
+	uint16_t blame;         /* dead workers that it may have killed: a suspect */
+	uint8_t n_attempts;     /* and all that had taken this input off their lanes */
+	uint32_t untaken;       /* settling: beyond `acked`, what the dead worker had not taken */
+	uint32_t untaken_since; /* the first time that one died with it so, or 0 */
 	uint32_t killed[VN_MAX_TOLD];    /* the last incarnations it is blamed for ... */
 	uint16_t killed_by[VN_MAX_TOLD]; /* ... and their numbers */
 } __attribute__((aligned(64))) vn_record;

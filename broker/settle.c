@@ -25,6 +25,9 @@
  * counts, and nothing is sent meanwhile. What it had not taken off our lane, it cannot have died of: that is read
  * from the slots beyond its head. Everything else is tried once more when it is delivered again; and, unless we
  * ended the worker ourselves, it is suspect. A worker that dies holding a suspect clears all others.
+ *
+ * Input that no worker takes is nobody's fault, however many die before they take it, and no attempt is counted. It
+ * waits for a worker all the while, from the first of these deaths on, and for no longer than queue-timeout.
  */
 #include "broker/settle.h"
 
@@ -110,12 +113,22 @@ doom(vn_broker *b, vn_record *r, vn_reset_reason reason)
 	vn_socket_doom(b, r, b->phase >= VN_PHASE_STOPPING ? VN_RESET_STOPPING : reason);
 }
 
+/* One worker after the other has died without looking at it. */
+static bool
+has_waited(const vn_broker *b, const vn_record *r)
+{
+	return r->flags & VN_R_TRIED && r->untaken_since &&
+	       vn_broker_ms(b) - r->untaken_since >= (uint32_t)(b->config->queue_timeout / VN_MS);
+}
+
 /* Input that was not committed goes to another worker, if there is anybody who could take it. */
 static void
 deliver_again(vn_broker *b, vn_record *r)
 {
 	if (b->phase >= VN_PHASE_DRAINING) {
 		doom(b, r, VN_RESET_STOPPING);
+	} else if (has_waited(b, r)) {
+		doom(b, r, VN_RESET_QUEUE_TIMEOUT);
 	} else if ((r->flags & VN_R_TRIED) && r->blame >= b->config->retries) {
 		vn_quarantine_add(b, r);
 		doom(b, r, VN_RESET_QUARANTINED);
@@ -239,8 +252,8 @@ note_untaken(vn_broker *b, vn_worker *w, const vn_desc *d)
 		return;
 	if (d->kind == VN_KIND_OPEN || d->flags & VN_OPEN)
 		r->flags |= VN_R_FRESH;
-	if (is_input && d->pos < r->untaken)
-		r->untaken = d->pos;
+	if (is_input && d->pos - r->acked < r->untaken)
+		r->untaken = (uint32_t)(d->pos - r->acked);
 }
 
 /* Reads from the slots beyond its head what it never took. A head that lies says that it took everything. */
@@ -254,7 +267,7 @@ find_untaken(vn_broker *b, vn_worker *w)
 	for (uint32_t i = w->attached; i != VN_NO_RECORD; i = vn_record_at(b->ledger, i)->next) {
 		vn_record *r = vn_record_at(b->ledger, i);
 
-		r->untaken = UINT64_MAX;
+		r->untaken = UINT32_MAX;
 		if (r->debts & VN_D_OPEN)
 			r->flags |= VN_R_FRESH;
 	}
@@ -271,7 +284,7 @@ find_untaken(vn_broker *b, vn_worker *w)
 static bool
 had_taken(const vn_record *r)
 {
-	return r->delivered > r->acked && r->untaken > r->acked && !(r->flags & VN_R_RELEASED);
+	return r->delivered > r->acked && r->untaken > 0 && !(r->flags & VN_R_RELEASED);
 }
 
 static bool
@@ -281,12 +294,32 @@ is_suspect(const vn_record *r)
 }
 
 static void
-try_count(vn_record *r)
+try_begin(vn_record *r)
 {
 	if (!(r->flags & VN_R_TRIED))
-		r->n_attempts = r->blame = 0;
+		r->untaken_since = r->n_attempts = r->blame = 0;
 	r->flags |= VN_R_TRIED;
+}
+
+static void
+try_count(vn_record *r)
+{
+	try_begin(r);
 	r->n_attempts += r->n_attempts < UINT8_MAX;
+	r->untaken_since = 0;
+}
+
+/* It was given this input, or this connection, and had not taken it. */
+static void
+try_in_vain(const vn_broker *b, vn_record *r)
+{
+	uint32_t now = vn_broker_ms(b);
+
+	if (r->flags & VN_R_RELEASED || (r->delivered == r->acked && !(r->flags & VN_R_FRESH)))
+		return;
+	try_begin(r);
+	if (!r->untaken_since)
+		r->untaken_since = now ? now : UINT32_MAX; /* 0 is none */
 }
 
 static void
@@ -321,8 +354,10 @@ blame_all(vn_broker *b, vn_worker *w)
 		vn_record *r = vn_record_at(l, i);
 		bool guilty = counts && is_to_blame(b, w, r, had_suspects);
 
-		if (!had_taken(r))
+		if (!had_taken(r)) {
+			try_in_vain(b, r);
 			continue;
+		}
 		try_count(r);
 		if (guilty && is_suspect(r))
 			w->served = true; /* that says nothing of the program: no back-off */

@@ -78,6 +78,7 @@ bench_new(void)
 	ck_assert_ptr_nonnull(k);
 	k->config = (vn_config){.window = 262144,
 		.linger_timeout = VN_SEC,
+		.queue_timeout = 30 * VN_SEC,
 		.depth = 64,
 		.retries = 3,
 		.quarantine_bytes = 4096};
@@ -584,7 +585,6 @@ START_TEST(only_what_was_taken_is_an_attempt_and_only_unordered_deaths_are_blame
 	vn_link_flush(&k->worker.link);
 	die(k); /* published, not taken */
 	ck_assert_uint_eq(r->n_attempts, 0);
-	ck_assert(!(r->flags & VN_R_TRIED));
 	vn_dispatch_waiting(b);
 	while (worker_takes(k, got, 8))
 		;
@@ -613,6 +613,41 @@ START_TEST(only_what_was_taken_is_an_attempt_and_only_unordered_deaths_are_blame
 	ck_assert_uint_eq(vn_quarantine_find(b, 1)->len, 10);
 	ck_assert_ptr_null(vn_quarantine_find(b, 2));
 	b->quarantine = vn_quarantine_free(b->quarantine);
+	bench_free(k);
+}
+END_TEST
+
+/* One after the other dies before it takes anything: no attempt, and no end either but for that of its patience. */
+START_TEST(what_no_worker_takes_waits_no_longer_than_in_line)
+{
+	bench *k = bench_new();
+	vn_broker *b = &k->broker;
+	vn_record *r = k->record;
+	vn_desc got[8];
+
+	k->config.queue_timeout = 10 * VN_SEC;
+	for (int i = 0; i < 9; i++) {
+		vn_link_flush(&k->worker.link);
+		die(k);
+		ck_assert_uint_eq(r->n_attempts, 0);
+		ck_assert(!(r->flags & VN_R_DOOMED));
+		b->hub->now += VN_SEC;
+		vn_dispatch_waiting(b);
+	}
+	/* What is taken has not waited: it was tried. */
+	while (worker_takes(k, got, 8))
+		;
+	die(k);
+	ck_assert_uint_eq(r->n_attempts, 1);
+	for (int i = 0; i < 11; i++) {
+		ck_assert(!(r->flags & VN_R_DOOMED));
+		vn_dispatch_waiting(b);
+		die(k);
+		b->hub->now += VN_SEC;
+	}
+	ck_assert(r->flags & VN_R_DOOMED);
+	ck_assert_uint_eq(r->blame, 1);
+	ck_assert_uint_eq(b->count->n_resets[VN_RESET_QUEUE_TIMEOUT], 1);
 	bench_free(k);
 }
 END_TEST
@@ -1003,6 +1038,7 @@ main(void)
 		state_counts_from_its_commit_on,
 		state_in_pieces_that_do_not_fit_kills,
 		only_what_was_taken_is_an_attempt_and_only_unordered_deaths_are_blamed,
+		what_no_worker_takes_waits_no_longer_than_in_line,
 		what_waits_for_another_worker_is_reset_when_there_will_be_none,
 		a_commit_absolves,
 		a_suspect_clears_the_others_and_bars_the_next,
