@@ -134,6 +134,13 @@ typedef struct vn_ring {
 	vn_time paused_at;
 } vn_ring;
 
+/* Something that it counts itself: which hint of its segment is a place in here (own.c). */
+typedef struct vn_worker_own {
+	bool is_used, is_gauge;
+	vn_own_counters *row; /* NULL: it could not be had */
+	uint64_t seen;
+} vn_worker_own;
+
 struct vn_worker {
 	vn_broker *broker;
 	uint16_t slot; /* where its blocks stand in the tables of the ledger; from 1 */
@@ -196,6 +203,7 @@ struct vn_worker {
 	vn_time failures[5];       /* the last ones, for the restart intensity */
 	char last_death[96];       /* "" or how the last incarnation ended, for people */
 	vn_worker_counters *count; /* of all workers of its number */
+	vn_worker_own own[VN_METRICS];
 };
 
 typedef struct vn_broker_endpoint {

@@ -295,6 +295,46 @@ vn_counters_listener(vn_counters *c, const char *name)
 	return l;
 }
 
+static void
+own_begin(vn_own_counters *own, uint32_t kind, const char *label, const char *help)
+{
+	change_begin(&own->row.sequence);
+	own->row.state = VN_ROW_USED;
+	snprintf(own->row.label, sizeof own->row.label, "%s", label);
+	snprintf(own->help, sizeof own->help, "%s", help);
+	own->kind = kind;
+	for (uint32_t i = 0; i <= VN_COUNTERS_WORKERS; i++)
+		own->values[i] = kind == VN_FIELD_REAL ? VN_NO_REAL : 0;
+	change_end(&own->row.sequence);
+}
+
+/**
+ * vn_counters_own() - the row of something that the workers of this service count themselves
+ * @kind: VN_FIELD_COUNTER or VN_FIELD_REAL
+ * @name: as the program has it; one that there was before goes on
+ * @why:  why there is none, when this fails
+ *
+ * Return: NULL if it was of another kind before, if there are too many, or no memory.
+ */
+vn_own_counters *
+vn_counters_own(vn_counters *c, uint32_t kind, const char *name, const char *help, const char **why)
+{
+	uint32_t n = c->n_taken[OWN];
+	char label[64];
+
+	snprintf(label, sizeof label, PREFIX "%s%s", tables[OWN].prefix, name);
+	for (uint32_t i = 0; i < n; i++)
+		if (strncmp(c->own[i].row.label, label, sizeof label) == 0) {
+			*why = "it was a gauge before, or a counter; give it another name";
+			return c->own[i].kind == kind ? &c->own[i] : NULL;
+		}
+	*why = n < VN_COUNTERS_OWN ? "out of memory" : "a service has at most 64 of them";
+	if (n == VN_COUNTERS_OWN || !row_reserve(c, OWN, n))
+		return NULL;
+	own_begin(&c->own[n], kind, label, help);
+	return &c->own[n];
+}
+
 /* Are they the same but for numbers? */
 static bool
 same_text(const char *a, const char *other)

@@ -274,6 +274,8 @@ size_t vn_counters_layout(vn_counters_header *header);
 void vn_counters_describe(vn_counters *c);
 vn_worker_counters *vn_counters_worker(vn_counters *c, uint16_t number);
 vn_listener_counters *vn_counters_listener(vn_counters *c, const char *name);
+vn_own_counters *vn_counters_own(
+	vn_counters *c, uint32_t kind, const char *name, const char *help, const char **why);
 void vn_counters_row_end(vn_counters_row *row);
 void vn_counters_error_add(vn_counters *c, int level, const char *text, uint64_t now_ns);
 

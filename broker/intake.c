@@ -23,6 +23,7 @@
 #include "broker/endpoint.h"
 #include "broker/forward.h"
 #include "broker/keep.h"
+#include "broker/own.h"
 #include "broker/settle.h"
 #include "broker/socket.h"
 #include "broker/stages.h"
@@ -375,6 +376,8 @@ take_request(vn_broker *b, vn_worker *w, const vn_desc *d)
 	case VN_KIND_SUBSCRIBE:
 		vn_forward_subscribe(b, w, d->report);
 		return NULL;
+	case VN_KIND_METRIC:
+		return vn_own_ask(b, w, d);
 	default:
 		if (w->was_ready)
 			return "kind";
@@ -387,8 +390,7 @@ static bool
 is_request(const vn_desc *d)
 {
 	return (d->kind >= VN_KIND_LISTEN && d->kind <= VN_KIND_READY) ||
-	       d->kind == VN_KIND_CONNECT || d->kind == VN_KIND_GIVE_UP ||
-	       d->kind == VN_KIND_SUBSCRIBE;
+	       (d->kind >= VN_KIND_CONNECT && d->kind <= VN_KIND_METRIC);
 }
 
 /* One descriptor of a worker; the name of the field that cannot be. */
@@ -401,7 +403,7 @@ take_one(vn_broker *b, vn_worker *w, const vn_desc *d, bool alive)
 	if (bad)
 		return bad;
 	if (is_request(d))
-		return alive ? take_request(b, w, d) : NULL;
+		return alive || d->kind == VN_KIND_METRIC ? take_request(b, w, d) : NULL;
 	if (vn_datagrams_is_kind(d->kind))
 		return vn_datagrams_take(w, d, alive);
 	r = record_of(b, w, d, &bad);

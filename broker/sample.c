@@ -9,6 +9,7 @@
 
 #include "broker/change.h"
 #include "broker/datagram.h"
+#include "broker/own.h"
 
 static void
 sample_workers(vn_broker *b)
@@ -18,6 +19,7 @@ sample_workers(vn_broker *b)
 
 		if (!w || w->coming)
 			continue;
+		vn_own_collect(b->workers[i]);
 		vn_gauge_put(&w->count->conns, w->n_attached);
 		vn_gauge_put(&w->count->conns_busy, w->n_busy);
 	}

@@ -42,6 +42,7 @@
 #include "broker/forward.h"
 #include "broker/intake.h"
 #include "broker/leave.h"
+#include "broker/own.h"
 #include "broker/recorder.h"
 #include "broker/settle.h"
 #include "shm/bell.h"
@@ -184,6 +185,7 @@ worker_unlink(vn_worker *w)
 	w->outputs[0] = vn_output_close(w->outputs[0]);
 	w->outputs[1] = vn_output_close(w->outputs[1]);
 	vn_dials_forget(w);
+	vn_own_forget(w);
 	vn_link_deinit(&w->link);
 	w->linked = w->broken = w->was_ready = w->served = false;
 	vn_endpoint_forget_worker(w->broker, w);

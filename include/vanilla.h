@@ -30,13 +30,15 @@ extern "C" {
 
 #define VN_VERSION "0.1.0"
 
-typedef struct vn_hub vn_hub;     /* a self-contained world of coroutines, one poller */
-typedef struct vn_tx vn_tx;       /* a sending end */
-typedef struct vn_rx vn_rx;       /* a receiving end */
-typedef struct vn_conn vn_conn;   /* a byte stream */
-typedef struct vn_udp vn_udp;     /* a datagram endpoint */
-typedef struct vn_group vn_group; /* coroutines that live and die together */
-typedef struct vn_alarm vn_alarm; /* a coroutine that starts later, unless it is called off */
+typedef struct vn_hub vn_hub;         /* a self-contained world of coroutines, one poller */
+typedef struct vn_tx vn_tx;           /* a sending end */
+typedef struct vn_rx vn_rx;           /* a receiving end */
+typedef struct vn_conn vn_conn;       /* a byte stream */
+typedef struct vn_udp vn_udp;         /* a datagram endpoint */
+typedef struct vn_group vn_group;     /* coroutines that live and die together */
+typedef struct vn_counter vn_counter; /* something that the program counts */
+typedef struct vn_gauge vn_gauge;     /* a value of its that comes and goes */
+typedef struct vn_alarm vn_alarm;     /* a coroutine that starts later, unless it is called off */
 
 typedef struct {
 	vn_tx *tx;
@@ -626,6 +628,28 @@ vn_rx *vn_os_writable(vn_stream *s);
 
 #define VN_OS_READ(s)  vn_case_make(1, vn_os_readable(s), NULL, 0, 0)
 #define VN_OS_WRITE(s) vn_case_make(1, vn_os_writable(s), NULL, 0, 0)
+
+/*
+ * Counters and gauges: what the program counts for those who operate it. Behind a broker `vanilla stat` and /metrics
+ * show them under the name of the service: a counter "jobs" as vanilla_app_jobs_total, summed up over all workers,
+ * dead ones included; a gauge "queue_length" as vanilla_app_queue_length, one for each worker that lives. Alone they are
+ * kept, and nobody looks. To count is one store: do it wherever it is useful. A program that was killed has counted
+ * what it stored.
+ *
+ * A name has 1 to 40 of a to z, 0 to 9 and _, begins with no digit, and ends in its unit where it has one, in base
+ * units (seconds, bytes); "_total" is added. help is one sentence of up to 111 bytes, without a dot. Asking again for a
+ * name gives what there is. They are the hub's and go with it. Functions that count take NULL and do nothing, so a
+ * program need not care whether it got them.
+ *
+ * NULL with errno EINVAL: a bad name or help, or a gauge is a counter here; ENOSPC: a program has at most 64 of them;
+ * ENOMEM. Programs that count differently under one name, one after the other, find the later one refused in the
+ * broker's log.
+ */
+vn_counter *vn_counter_new(vn_hub *h, const char *name, const char *help);
+void vn_counter_add(vn_counter *c, uint64_t n);
+vn_gauge *vn_gauge_new(vn_hub *h, const char *name, const char *help);
+void vn_gauge_set(vn_gauge *g, double value);
+void vn_gauge_add(vn_gauge *g, double change);
 
 /*
  * Processes. vn_process_exec() starts a program; argv[0] without a slash is looked up in our PATH. What it has of us is

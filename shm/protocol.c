@@ -11,6 +11,8 @@
  */
 #include "shm/protocol.h"
 
+#include <string.h>
+
 /* One word each, so that the table can be read. */
 enum {
 	PAYLOAD = VN_MAY_PAYLOAD,
@@ -86,6 +88,7 @@ const vn_kind_shape vn_kind_shapes[VN_N_KINDS] = {
 	KIND(CONNECT, WORKER | PAYLOAD | LISTENER, 0),
 	KIND(GIVE_UP, WORKER | LISTENER, 0),
 	KIND(SUBSCRIBE, WORKER | REPORT, 0),
+	KIND(METRIC, WORKER | PAYLOAD | LISTENER, VN_GAUGE),
 	KIND(DATAGRAMS, PAYLOAD | POS | REPORT | LISTENER, 0),
 	KIND(DEPARTED, REPORT | LISTENER, 0),
 	KIND(JOINED, REPORT | LISTENER, 0),
@@ -165,6 +168,18 @@ vn_desc_fault(const vn_desc *d, bool from_worker, uint32_t area_bytes)
 	if (shape->may & INLINE)
 		return inline_check(d);
 	return shape->may & PAYLOAD ? payload_check(d, shape->may, area_bytes) : NULL;
+}
+
+bool
+vn_metric_name_is_good(const char *name, size_t len)
+{
+	if (len == 0 || len > VN_METRIC_NAME || (*name >= '0' && *name <= '9'))
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (!(name[i] >= 'a' && name[i] <= 'z') && !(name[i] >= '0' && name[i] <= '9') &&
+			name[i] != '_')
+			return false;
+	return len < 6 || memcmp(name + len - 6, "_total", 6) != 0;
 }
 
 const char *

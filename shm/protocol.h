@@ -23,6 +23,7 @@
  *            payload = the bound URL                    UNLISTEN arg = listener
  *   CONNECTED answer to CONNECT: report = errno, or     CONNECT  arg = request; payload = URL of an address
  *            a connection of `arg`, a request           GIVE_UP  arg = request: not wanted any more
+ *                                                       METRIC   arg = a hint; payload = its name, NUL, help
  *   DRAIN    no new work; finish                        READY    the hub runs and has asked for its endpoints
  *   STOP     stop now
  *   PING     (taking it is the answer)                 STATE    what a successor of the handler finds
@@ -59,7 +60,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define VN_PROTOCOL_VERSION 5u
+#define VN_PROTOCOL_VERSION 6u
 
 #define VN_GRANULE      256u   /* the unit in which blocks are numbered */
 #define VN_BLOCK_MAX    65536u /* the largest block */
@@ -67,6 +68,9 @@
 #define VN_MAX_LISTENER 255u /* listeners per worker */
 #define VN_MAX_REQUEST                                                                             \
 	255u /* CONNECTs of a worker that are not answered; arg has as many bits for it */
+#define VN_METRICS      64u /* counters and gauges of a worker */
+#define VN_METRIC_NAME  40u /* bytes */
+#define VN_METRIC_HELP  111u
 #define VN_STATE_MAX    1024u /* bytes of state that a handler can leave to its successor */
 #define VN_INLINE_BYTES 48u   /* of it in one descriptor */
 
@@ -107,6 +111,7 @@ typedef enum vn_kind {
 	VN_KIND_CONNECT,
 	VN_KIND_GIVE_UP,
 	VN_KIND_SUBSCRIBE,
+	VN_KIND_METRIC,
 	VN_KIND_SENDTO,
 	VN_KIND_RECEIVED,
 	VN_KIND_NEED_ROOM,
@@ -122,6 +127,7 @@ enum {
 	VN_ABORT = 16,    /* CLOSE: reset the connection; JOIN: leave the group */
 	VN_RESUME = 32,   /* LISTEN, OPEN: a resumable endpoint */
 	VN_DATAGRAM = 64, /* LISTEN: for datagrams */
+	VN_GAUGE = 128,   /* METRIC: a value that comes and goes, a double */
 };
 
 /* The peer of a connection, in network byte order, as OPEN carries it. */
@@ -274,6 +280,9 @@ vn_desc_check(const vn_desc *d, bool from_worker, uint32_t area_bytes)
 		return NULL;
 	return vn_desc_fault(d, from_worker, area_bytes);
 }
+
+/* May a metric be called that? [a-z_][a-z0-9_]*, and "total" is not for its author to say. */
+bool vn_metric_name_is_good(const char *name, size_t len);
 
 /* "SEND", for people; "?" for what is no kind. */
 const char *vn_kind_name(uint8_t kind);

@@ -283,6 +283,7 @@ static const vn_net_ops brokered_ops = {
 	.needs = vn_brokered_udp_need,
 	.join = vn_brokered_join,
 	.count = vn_brokered_udp_count,
+	.metric = vn_brokered_metric,
 	.drain = brokered_drain,
 	.term = brokered_term,
 	.deinit = brokered_deinit,

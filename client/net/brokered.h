@@ -115,4 +115,7 @@ void vn_brokered_udp_say(vn_brokered *b);
 void vn_brokered_udp_finish_all(vn_brokered *b);
 void vn_brokered_on_udp(vn_brokered *b, const vn_desc *d);
 
+/* brokered_metric.c */
+int vn_brokered_metric(vn_net *net, vn_metric *m, uint32_t i, const char *help);
+
 #endif

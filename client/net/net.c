@@ -16,6 +16,7 @@
 
 #include "client/hub/log.h"
 #include "client/hub/place.h"
+#include "client/net/metric.h"
 #include "shm/link.h"
 
 #define DEFAULT_DRAIN  (30 * VN_SEC)
@@ -90,6 +91,7 @@ net_free(vn_net *net)
 	if (!net)
 		return NULL;
 	net->ops->deinit(net);
+	vn_metrics_free(net);
 	vn_net_bury(net);
 	vn_slab_deinit(&net->conns);
 	free(net);

@@ -39,6 +39,7 @@
 
 typedef struct vn_net vn_net;
 typedef struct vn_listener vn_listener;
+typedef struct vn_metric vn_metric;
 
 enum {
 	VN_CONN_RESUMABLE = 1 << 0,
@@ -180,6 +181,8 @@ typedef struct vn_net_ops {
 	int (*join)(vn_udp *u, const vn_desc_peer *group, bool leave);
 	/* What is known beside what the program has received and sent. */
 	void (*count)(const vn_udp *u, vn_udp_counts *c);
+	/* The value of a metric is to be the i-th; NULL: nobody looks at it. */
+	int (*metric)(vn_net *net, vn_metric *m, uint32_t i, const char *help);
 	/* No new connections from here on. */
 	void (*drain)(vn_net *net);
 	/* vn_stop_on_term() begins and ends. */
@@ -205,6 +208,8 @@ struct vn_net {
 	vn_waitq starved; /* writers for whom no block was left */
 	vn_conn *graves;  /* over, but somebody who waited for one has not run yet */
 	vn_listener *listeners;
+	vn_metric *metrics;
+	uint32_t n_metrics;
 	struct vn_udp_direct *udp; /* direct: NULL until something was bound */
 };
 

@@ -239,7 +239,39 @@ request_deadline(struct request *r)
 	return answer(r, "%s\n", n == -ETIMEDOUT ? "timed out" : "something else");
 }
 
+static int
+request_count(struct request *r)
+{
+	char name[64] = "";
+	unsigned long long n = 0;
+	vn_counter *counter;
+
+	sscanf(r->argument, "%63s %llu", name, &n);
+	counter = vn_counter_new(r->hub, name, "Something that a test counts");
+	if (!counter)
+		return answer(r, "%s\n", strerror(errno));
+	vn_counter_add(counter, n);
+	return answer(r, "counted\n");
+}
+
+static int
+request_gauge(struct request *r)
+{
+	char name[64] = "";
+	double value = 0;
+	vn_gauge *gauge;
+
+	sscanf(r->argument, "%63s %lf", name, &value);
+	gauge = vn_gauge_new(r->hub, name, "Something that a test measures");
+	if (!gauge)
+		return answer(r, "%s\n", strerror(errno));
+	vn_gauge_set(gauge, value);
+	return answer(r, "set\n");
+}
+
 static const struct verb verbs[] = {
+	{"count", request_count},
+	{"gauge", request_gauge},
 	{"echo", request_echo},
 	{"pid", request_pid},
 	{"stall", request_stall},

@@ -52,6 +52,7 @@ static const expectation expected[VN_N_KINDS] = {
 	[VN_KIND_CONNECT] = {"CONNECT", PAYLOAD | ARG, 0, true},
 	[VN_KIND_GIVE_UP] = {"GIVE_UP", ARG, 0, true},
 	[VN_KIND_SUBSCRIBE] = {"SUBSCRIBE", REPORT, 0, true},
+	[VN_KIND_METRIC] = {"METRIC", PAYLOAD | ARG, VN_GAUGE, true},
 	[VN_KIND_DATAGRAMS] = {"DATAGRAMS", PAYLOAD | POS | REPORT | ARG, 0, false},
 	[VN_KIND_DEPARTED] = {"DEPARTED", REPORT | ARG, 0, false},
 	[VN_KIND_JOINED] = {"JOINED", REPORT | ARG, 0, false},
