@@ -39,7 +39,7 @@ typedef struct bench {
 	vn_sys sys; /* the real one, but for the clock */
 	int64_t ahead;
 	vn_worker *worker;
-	vn_broker_endpoint *endpoint;
+	vn_broker_endpoint *endpoint, dialled;
 	char folder[64], path[128], said[1024];
 	char *text;
 	char *program[2];
@@ -99,6 +99,8 @@ fill_endpoint(bench *k)
 	e->n_conns = 3;
 	k->endpoint = k->broker.endpoints[0] = e;
 	k->broker.n_endpoints = 1;
+	k->dialled.count = vn_counters_listener(k->broker.counters, "");
+	k->broker.endpoints[VN_DIALLED] = &k->dialled;
 }
 
 /* n connections: every second one attached. */
