@@ -225,11 +225,15 @@ class Suite:
             self.names.has("both.test", A=["127.0.0.1"], AAAA=["::1"])
             self.assertEqual(ask(self.client(), f"dial tcp://both.test:{echo.port}"), f"ok ::1 {echo.port}")
 
-    def test_hosts_file(self):
-        """What /etc/hosts has needs no server; for IPv6, which it may lack, nobody is waited for long."""
+    def test_localhost(self):
+        """It is this machine, and nobody is asked."""
         with Echo("127.0.0.1") as echo:
-            self.names.ignores("localhost")
-            self.assertEqual(ask(self.client(), f"dial tcp://localhost:{echo.port}"), f"ok 127.0.0.1 {echo.port}")
+            client = self.client()
+            for name in ("localhost", "LocalHost", "a.localhost"):
+                self.assertEqual(ask(client, f"dial tcp://{name}:{echo.port}"), f"ok 127.0.0.1 {echo.port}")
+            self.names.has("notlocalhost", A=["127.0.0.1"])
+            self.assertEqual(ask(client, f"dial tcp://notlocalhost:{echo.port}"), f"ok 127.0.0.1 {echo.port}")
+        self.assertEqual({name for _, name, _ in self.names.asked}, {"notlocalhost"})
 
     def test_one_family(self):
         with Echo("127.0.0.1", "::1") as echo:
