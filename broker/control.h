@@ -25,8 +25,9 @@
 #define VN_ANSWER_BYTES     8192 /* made and not sent */
 #define VN_CLIENT_IDLE      (5 * 60 * VN_SEC)
 #define VN_CLIENT_STUCK     (10 * VN_SEC)
-#define VN_CLIENT_BREATH    (100 * VN_US)
-#define VN_CLIENT_WORK      1024 /* until the others have their turn */
+#define VN_CLIENT_BREATH    (100 * VN_US) /* for the others ... */
+#define VN_CLIENT_YIELD     (500 * VN_US) /* ... when requests come in */
+#define VN_CLIENT_WORK      256           /* until then: about 20 us */
 #define VN_CLIENT_WORK_LINE 32
 
 typedef struct vn_control vn_control;
@@ -60,6 +61,7 @@ struct vn_client {
 	bool mute;      /* what is written is thrown away: an answer to HEAD */
 	bool chunked;   /* what is sent is framed as chunks; out begins with room for the frame */
 	uint32_t spent; /* work since the others had their turn */
+	uint64_t n_requests; /* of the service, at that time */
 	uint32_t in_len, in_used, out_len;
 	char in[VN_LINE_BYTES + 1];
 	char out[VN_ANSWER_BYTES];

@@ -189,41 +189,80 @@ vn_json_text(const char *text)
 	return value;
 }
 
-static json_t *
-value_json(const vn_value *v)
+/* Ten thousand rows are asked for while others are served: what is plain is written as it is. */
+
+static bool
+is_plain(const char *text)
 {
+	for (; *text; text++)
+		if (*text < ' ' || *text > '~' || *text == '"' || *text == '\\')
+			return false;
+	return true;
+}
+
+/* What is not, by the library. */
+static int
+put_json(FILE *to, json_t *value)
+{
+	int rc = value ? json_dumpf(value, to, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : -1;
+
+	json_decref(value);
+	return rc;
+}
+
+static int
+put_text(FILE *to, const char *text)
+{
+	if (!is_plain(text))
+		return put_json(to, vn_json_text(text));
+	fputc('"', to);
+	fputs(text, to);
+	return fputc('"', to);
+}
+
+static int
+put_value(FILE *to, const vn_value *v)
+{
+	char number[24];
+
 	switch (v->kind) {
 	case VN_VALUE_NUMBER:
-		return json_integer((json_int_t)v->number);
+		return fputs(value_text(v, number), to);
 	case VN_VALUE_SECONDS:
-		return json_real((double)v->number / 1e9);
+		return put_json(to, json_real((double)v->number / 1e9));
 	case VN_VALUE_FLAG:
-		return json_boolean(v->number);
+		return fputs(v->number ? "true" : "false", to);
 	case VN_VALUE_TEXT:
-		return vn_json_text(v->text);
+		return put_text(to, v->text);
 	default:
-		return json_null();
+		return fputs("null", to);
 	}
 }
 
-/* The object that a name with a dot belongs into, and the rest of the name. */
-static json_t *
-json_home(json_t *object, const char **name)
+/* How much of a name is that of an object, with its dot; 0: it is no member of one. */
+static size_t
+home_len(const char *name)
 {
-	const char *dot = strchr(*name, '.');
-	json_t *inner;
-	char outer[64];
+	const char *dot = strchr(name, '.');
 
-	if (!dot)
-		return object;
-	snprintf(outer, sizeof outer, "%.*s", (int)(dot - *name), *name);
-	inner = json_object_get(object, outer);
-	if (!inner) {
-		inner = json_object();
-		json_object_set_new(object, outer, inner);
-	}
-	*name = dot + 1;
-	return inner;
+	return dot ? (size_t)(dot - name) + 1 : 0;
+}
+
+/* Members of one object follow each other. Return: home_len() of this one. */
+static size_t
+put_name(FILE *to, const char *name, const char *last)
+{
+	size_t home = home_len(name), was = last ? home_len(last) : 0;
+	bool same = home > 0 && home == was && strncmp(name, last, home) == 0;
+
+	if (was > 0 && !same)
+		fputc('}', to);
+	if (last)
+		fputs(", ", to);
+	if (home > 0 && !same)
+		fprintf(to, "\"%.*s\": {", (int)home - 1, name);
+	fprintf(to, "\"%s\": ", name + home);
+	return home;
 }
 
 /**
@@ -234,18 +273,24 @@ json_home(json_t *object, const char **name)
 char *
 vn_row_json(const vn_row *row, const vn_columns *c)
 {
-	json_t *object = json_object();
 	char *text = NULL;
-	int rc = object ? 0 : -1;
+	size_t len, home = 0;
+	FILE *to = open_memstream(&text, &len);
+	int rc = to ? 0 : -1;
 
-	for (uint32_t i = 0; i < row->n && rc == 0; i++) {
-		const char *name = c->names[i];
-		json_t *home = json_home(object, &name);
-
-		rc = json_object_set_new(home, name, value_json(&row->values[i]));
+	if (to)
+		fputc('{', to);
+	for (uint32_t i = 0; i < row->n && rc >= 0; i++) {
+		home = put_name(to, c->names[i], i > 0 ? c->names[i - 1] : NULL);
+		rc = put_value(to, &row->values[i]);
 	}
-	if (rc == 0)
-		text = json_dumps(object, JSON_REAL_PRECISION(9));
-	json_decref(object);
-	return text;
+	if (to) {
+		fputs(home > 0 ? "}}" : "}", to);
+		rc = ferror(to) ? -1 : rc;
+		rc = fclose(to) != 0 ? -1 : rc;
+	}
+	if (rc >= 0)
+		return text;
+	free(text);
+	return NULL;
 }

@@ -3,12 +3,15 @@
 import contextlib
 import os
 import re
+import resource
 import signal
+import socket
 import subprocess
 import threading
 import unittest
 
-from support import (ANY_PORT, PATIENCE, VANILLA, Case, ask, connect_to, eventually, helper, receive_line)
+from support import (ANY_PORT, PATIENCE, SANITIZED, VANILLA, Case, ask, connect_to, eventually, helper, receive_all,
+                     receive_line)
 
 N_CLIENTS = 4
 
@@ -247,6 +250,34 @@ class Commands(Case):
             eventually("others served", lambda: self.load.answers > n + 50)
             memory = {r["what"]: r["bytes"] for r in self.broker.show("memory")}
             self.assertLess(memory["control_clients"], 64 << 10)
+
+    def test_ten_thousand_connections_are_shown_in_bounded_memory(self):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if hard < 12_000:
+            self.skipTest("10,000 connections need as many descriptors")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+
+        def resident():
+            return next(r["bytes"] for r in self.broker.show("memory") if r["what"] == "process")
+        url = self.broker.url
+        with contextlib.ExitStack() as stack:
+            for _ in range(10_000):
+                stack.enter_context(connect_to(url))
+            eventually("all accepted", lambda: self.broker.show("info")["conns"] >= 10_000)
+            before, n = resident(), self.load.answers
+            slow = stack.enter_context(connect_to(f"unix:{self.broker.control}"))
+            slow.sendall(b"show conns json\n")  # and does not read
+            for _ in range(2):
+                conns = self.broker.show("conns")
+                self.assertEqual(len(conns), 10_000 + N_CLIENTS)
+                self.assertEqual(len({c["id"] for c in conns}), len(conns))
+            self.assertEqual(len(self.broker.command("show conns").splitlines()), 10_000 + N_CLIENTS + 3)
+            if not SANITIZED:
+                self.assertLess(resident() - before, 1 << 20)  # three answers of megabytes, and one in the middle
+            self.assertGreater(self.load.answers, n + 50)
+            slow.shutdown(socket.SHUT_WR)
+            self.assertTrue(receive_all(slow).endswith(b"]}\nOK\n\n"))
 
 
 if __name__ == "__main__":
