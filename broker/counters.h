@@ -62,6 +62,7 @@ typedef enum vn_reset_reason {
 	VN_RESET_PROGRESS,
 	VN_RESET_DIALLER_DIED,
 	VN_RESET_BY_OPERATOR, /* conn close */
+	VN_RESET_TOO_LARGE,   /* a message */
 	VN_N_RESET_REASONS
 } vn_reset_reason;
 

@@ -14,6 +14,7 @@
 #include "broker/debt.h"
 #include "broker/dispatch.h"
 #include "broker/keep.h"
+#include "broker/packet.h"
 #include "broker/socket.h"
 #include "broker/stages.h"
 
@@ -106,8 +107,8 @@ input_room(vn_broker *b, vn_worker *w, vn_record *r, uint32_t *block, uint32_t *
 }
 
 /* None may be had: a reader that waits for more than its window must know; anybody else waits for a block. */
-static void
-input_refused(vn_broker *b, vn_worker *w, vn_record *r)
+void
+vn_input_refused(vn_broker *b, vn_worker *w, vn_record *r)
 {
 	if (r->in.last == VN_NO_BLOCK || !window_is_full(b, r)) {
 		vn_dispatch_starve(b, r);
@@ -145,8 +146,9 @@ input_deliver(vn_broker *b, vn_worker *w, vn_record *r, uint32_t block, uint32_t
 	vn_debt_push_data(b, w, r, block, offset, n);
 }
 
-static void
-input_arrived(vn_broker *b, vn_worker *w, vn_record *r, uint32_t block, uint32_t offset, uint32_t n)
+void
+vn_input_arrived(
+	vn_broker *b, vn_worker *w, vn_record *r, uint32_t block, uint32_t offset, uint32_t n)
 {
 	r->received += n;
 	vn_count(&b->count->bytes_in, n);
@@ -175,7 +177,7 @@ input_again(vn_broker *b, vn_worker *w, vn_record *r)
 		r->in_class = (uint8_t)vn_block_class(n);
 	room = input_room(b, w, r, &block, &offset);
 	if (room == 0) {
-		input_refused(b, w, r);
+		vn_input_refused(b, w, r);
 		return;
 	}
 	n = n < room ? n : room;
@@ -186,8 +188,8 @@ input_again(vn_broker *b, vn_worker *w, vn_record *r)
 }
 
 /* The peer has finished. A connection at rest that nobody has needs no worker to be told. */
-static void
-input_ended(vn_broker *b, vn_record *r)
+void
+vn_input_ended(vn_broker *b, vn_record *r)
 {
 	r->flags &= ~(uint32_t)VN_R_READABLE;
 	r->flags |= VN_R_ENDED;
@@ -217,7 +219,7 @@ vn_input_discard(vn_broker *b, vn_record *r)
 		if (n == -EAGAIN)
 			r->flags &= ~(uint32_t)VN_R_READABLE;
 		else if (n == 0)
-			input_ended(b, r);
+			vn_input_ended(b, r);
 		else if (n < 0)
 			vn_socket_on_reset(b, r);
 	}
@@ -240,9 +242,13 @@ vn_socket_receive(vn_broker *b, vn_worker *w, vn_record *r)
 		input_again(b, w, r);
 		return;
 	}
+	if (vn_packet_is(b, r)) {
+		vn_packet_receive(b, w, r);
+		return;
+	}
 	room = input_room(b, w, r, &block, &offset);
 	if (room == 0) {
-		input_refused(b, w, r);
+		vn_input_refused(b, w, r);
 		return;
 	}
 	n = b->hub->sys->recv(b->hub->sys, r->fd, vn_area_at(&w->link.own, block, offset), room);
@@ -250,7 +256,7 @@ vn_socket_receive(vn_broker *b, vn_worker *w, vn_record *r)
 		if ((uint32_t)n < room && !(r->flags & VN_R_LAST) && r->peer.family != AF_UNIX)
 			r->flags &= ~(uint32_t)VN_R_READABLE;
 		input_hint(r, room, (uint32_t)n);
-		input_arrived(b, w, r, block, offset, (uint32_t)n);
+		vn_input_arrived(b, w, r, block, offset, (uint32_t)n);
 		if (r->flags & VN_R_READABLE)
 			vn_debt_add(b, w, r, VN_D_DATA);
 		return;
@@ -260,7 +266,7 @@ vn_socket_receive(vn_broker *b, vn_worker *w, vn_record *r)
 	if (n == -EAGAIN)
 		r->flags &= ~(uint32_t)VN_R_READABLE;
 	else if (n == 0)
-		input_ended(b, r);
+		vn_input_ended(b, r);
 	else
 		vn_socket_on_reset(b, r);
 }

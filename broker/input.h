@@ -7,6 +7,10 @@
 
 #include "broker/broker.h"
 
+void vn_input_ended(vn_broker *b, vn_record *r);
+void vn_input_refused(vn_broker *b, vn_worker *w, vn_record *r);
+void vn_input_arrived(
+	vn_broker *b, vn_worker *w, vn_record *r, uint32_t block, uint32_t offset, uint32_t n);
 void vn_input_discard(vn_broker *b, vn_record *r);
 void vn_socket_on_event(void *arg, uint32_t index, uint32_t gen, uint32_t events);
 void vn_socket_input(vn_broker *b, vn_record *r);

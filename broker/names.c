@@ -33,6 +33,7 @@ static const char *const reset_names[VN_N_RESET_REASONS] = {
 	[VN_RESET_IDLE] = "idle_timeout",
 	[VN_RESET_PROGRESS] = "progress_timeout",
 	[VN_RESET_DIALLER_DIED] = "dialler_died",
+	[VN_RESET_TOO_LARGE] = "message_too_large",
 	[VN_RESET_BY_OPERATOR] = "by_operator",
 };
 

@@ -59,10 +59,10 @@ static const vn_columns info_columns = COLUMNS("name", "version", "pid", "phase"
 	"resets_total.worker_died", "resets_total.queue_timeout", "resets_total.no_blocks",
 	"resets_total.stopping", "resets_total.linger", "resets_total.quarantined",
 	"resets_total.accept_timeout", "resets_total.idle_timeout", "resets_total.progress_timeout",
-	"resets_total.dialler_died", "resets_total.by_operator", "log_level", "dialled_total",
-	"dials_failed_total", "dials_given_up_total");
+	"resets_total.dialler_died", "resets_total.by_operator", "resets_total.message_too_large",
+	"log_level", "dialled_total", "dials_failed_total", "dials_given_up_total");
 
-_Static_assert(VN_N_RESET_REASONS == 12, "each reason of a reset has a column");
+_Static_assert(VN_N_RESET_REASONS == 13, "each reason of a reset has a column");
 
 static uint64_t
 ledger_memory(const vn_ledger *l)

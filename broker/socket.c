@@ -26,6 +26,7 @@
 #include "broker/event.h"
 #include "broker/input.h"
 #include "broker/keep.h"
+#include "broker/packet.h"
 #include "broker/settle.h"
 #include "broker/stages.h"
 
@@ -355,8 +356,8 @@ vn_socket_want_output(vn_broker *b, vn_record *r)
 }
 
 /* Where the bytes of a reference lie. */
-static void *
-output_at(const vn_broker *b, uint32_t ref, uint32_t offset)
+void *
+vn_socket_output_at(const vn_broker *b, uint32_t ref, uint32_t offset)
 {
 	const vn_ledger *l = b->ledger;
 
@@ -365,6 +366,21 @@ output_at(const vn_broker *b, uint32_t ref, uint32_t offset)
 	ref -= l->n_spill;
 	return vn_area_at(
 		&b->workers[ref / l->n_granules + 1]->link.peer, ref % l->n_granules, offset);
+}
+
+/* Copies some of them. */
+void
+vn_socket_output_read(const vn_broker *b, uint32_t ref, uint32_t offset, void *to, uint32_t len)
+{
+	const vn_ledger *l = b->ledger;
+
+	if (ref < l->n_spill) {
+		vn_area_read(&l->spill, ref, offset, to, len);
+		return;
+	}
+	ref -= l->n_spill;
+	vn_area_read(&b->workers[ref / l->n_granules + 1]->link.peer, ref % l->n_granules, offset,
+		to, len);
 }
 
 static ssize_t
@@ -380,7 +396,7 @@ output_send(vn_broker *b, vn_record *r, size_t *wanted)
 		const vn_chain_link *link = &table[ref];
 
 		parts[msg.msg_iovlen++] = (struct iovec){
-			output_at(b, ref, vn_chain_offset(link, at)), link->end - at};
+			vn_socket_output_at(b, ref, vn_chain_offset(link, at)), link->end - at};
 		at = link->end;
 	}
 	*wanted = at - r->sent;
@@ -410,7 +426,8 @@ vn_socket_flush(vn_broker *b, vn_record *r)
 {
 	while (r->sent < r->queued && (r->flags & VN_R_WRITABLE)) {
 		size_t wanted;
-		ssize_t n = output_send(b, r, &wanted);
+		ssize_t n = vn_packet_is(b, r) ? vn_packet_send(b, r, &wanted)
+					       : output_send(b, r, &wanted);
 
 		if (n < 0 && n != -EAGAIN) {
 			vn_socket_on_reset(b, r);

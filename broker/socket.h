@@ -28,6 +28,9 @@ void vn_socket_doom(vn_broker *b, vn_record *r, vn_reset_reason reason);
 void vn_socket_flush(vn_broker *b, vn_record *r);
 void vn_socket_end(vn_broker *b, vn_record *r);
 void vn_socket_on_reset(vn_broker *b, vn_record *r);
+void *vn_socket_output_at(const vn_broker *b, uint32_t ref, uint32_t offset);
+void vn_socket_output_read(
+	const vn_broker *b, uint32_t ref, uint32_t offset, void *to, uint32_t len);
 void vn_socket_gone(vn_broker *b, vn_record *r);
 void vn_socket_final(vn_broker *b, vn_record *r);
 void vn_socket_abandon(const vn_record *r);

@@ -162,6 +162,8 @@ vn_brokered_on_listening(vn_brokered *b, const vn_desc *d)
 	l->error = -(int)d->report;
 	if (len)
 		vn_area_read(b->net->in_area, d->block, d->offset, l->url, len);
+	if (strncmp(l->url, "seqpacket:", 10) == 0) /* it may have been asked for by its name */
+		l->endpoint.scheme = VN_SEQPACKET;
 	l->answered = true;
 	vn_conn_wake(&l->answer);
 }

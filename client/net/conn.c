@@ -29,6 +29,8 @@ vn_conn_new(vn_net *net, vn_listener *l, const vn_desc_peer *peer)
 	c->out = VN_CHAIN_EMPTY;
 	if (l && (l->flags & VN_RESUMABLE))
 		c->flags |= VN_CONN_RESUMABLE;
+	if (l && l->endpoint.scheme == VN_SEQPACKET)
+		c->flags |= VN_CONN_PACKETS;
 	vn_hub_hold(net->hub);
 	return c;
 }

@@ -213,8 +213,8 @@ input_hint(vn_conn *c, uint32_t room, uint32_t got)
 		c->in_class--;
 }
 
-static void
-input_ended(vn_conn *c)
+void
+vn_direct_ended(vn_conn *c)
 {
 	c->flags &= ~(uint32_t)VN_CONN_READABLE;
 	if (c->flags & VN_CONN_LINGER) {
@@ -228,8 +228,8 @@ input_ended(vn_conn *c)
 	vn_conn_on_end(c);
 }
 
-static void
-input_arrived(vn_conn *c, uint32_t block, uint32_t offset, uint32_t n)
+void
+vn_direct_arrived(vn_conn *c, uint32_t block, uint32_t offset, uint32_t n)
 {
 	vn_net *net = c->net;
 
@@ -250,7 +250,7 @@ input_discard(vn_conn *c)
 	if (n == -EAGAIN)
 		c->flags &= ~(uint32_t)VN_CONN_READABLE;
 	else if (n <= 0)
-		input_ended(c);
+		vn_direct_ended(c);
 }
 
 /* One receive. */
@@ -268,6 +268,10 @@ vn_direct_input(vn_conn *c, bool last_edge)
 			vn_direct_header(c, last_edge);
 		return;
 	}
+	if (c->flags & VN_CONN_PACKETS) {
+		vn_direct_packet_input(c);
+		return;
+	}
 	room = input_room(c, &block, &offset);
 	if (room == 0) {
 		if (c->acked < c->received)
@@ -280,7 +284,7 @@ vn_direct_input(vn_conn *c, bool last_edge)
 		if ((uint32_t)n < room && !last_edge && c->peer.family != AF_UNIX)
 			c->flags &= ~(uint32_t)VN_CONN_READABLE;
 		input_hint(c, room, (uint32_t)n);
-		input_arrived(c, block, offset, (uint32_t)n);
+		vn_direct_arrived(c, block, offset, (uint32_t)n);
 		return;
 	}
 	if (offset == 0)
@@ -288,7 +292,7 @@ vn_direct_input(vn_conn *c, bool last_edge)
 	if (n == -EAGAIN)
 		c->flags &= ~(uint32_t)VN_CONN_READABLE;
 	else if (n == 0)
-		input_ended(c);
+		vn_direct_ended(c);
 	else
 		vn_direct_broken(c);
 }
@@ -321,7 +325,8 @@ direct_output(vn_conn *c)
 {
 	while (c->sent < c->queued && (c->flags & VN_CONN_WRITABLE)) {
 		size_t wanted;
-		ssize_t n = output_send(c, &wanted);
+		ssize_t n = c->flags & VN_CONN_PACKETS ? vn_direct_packet_send(c, &wanted)
+						       : output_send(c, &wanted);
 
 		if (n < 0 && n != -EAGAIN) {
 			vn_direct_broken(c);

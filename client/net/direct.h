@@ -58,6 +58,8 @@ vn_direct_of(const vn_net *net)
 void vn_direct_mark(vn_conn *c);
 int vn_direct_watch(vn_direct *d, vn_conn *c);
 void vn_direct_input(vn_conn *c, bool last_edge);
+void vn_direct_arrived(vn_conn *c, uint32_t block, uint32_t offset, uint32_t n);
+void vn_direct_ended(vn_conn *c);
 void vn_direct_finish(vn_conn *c);
 void vn_direct_broken(vn_conn *c);
 void vn_direct_abort(vn_conn *c);
@@ -74,6 +76,10 @@ void vn_direct_leave(vn_conn *c);
 bool vn_direct_may_connect(vn_net *net);
 void vn_direct_connect(vn_attempt *a, const vn_endpoint *to);
 void vn_direct_give_up(vn_attempt *a);
+
+/* direct_packet.c */
+void vn_direct_packet_input(vn_conn *c);
+ssize_t vn_direct_packet_send(vn_conn *c, size_t *wanted);
 
 /* direct_patience.c */
 void vn_direct_look(vn_direct *d, const vn_endpoint_options *o);

@@ -15,7 +15,7 @@
  *     url.c        what an endpoint's URL means            conn.c     life of a connection, commit
  *     option.c, subnet.c   ... and what follows its "?"    bind.c     the listening socket made from it
  *     gate.c       who may come in: networks, counts, rates  proxy.c  the PROXY header
- *     patience.c   how long a client may take
+ *     patience.c   how long a client may take          packet.h   messages in a stream (seqpacket)
  *     listener.c   the receiving end that dispenses them   read.c     the read calls
  *     dial.c       connections that the program asks for   resolver.c, eyeballs.c, connect.c: for it
  *     direct*.c    backend: own sockets                    write.c    the write calls
@@ -73,6 +73,7 @@ enum {
 	VN_CONN_ABSOLVED = 1 << 25, /* `attempts` counts until a commit is published */
 	VN_CONN_NEWS = 1 << 24,     /* the next commit says what the state is */
 	VN_CONN_DIALLED = 1 << 26,  /* by vn_dial() */
+	VN_CONN_PACKETS = 1 << 28,  /* a stream of messages, each behind its length: packet.c */
 	VN_CONN_HEADER = 1 << 27    /* direct: its PROXY header has not come yet */
 };
 

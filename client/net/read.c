@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "client/net/net.h"
+#include "client/net/packet.h"
 
 #define PEEK_MAX 65536u
 
@@ -33,6 +34,13 @@ read_begin(vn_conn *c)
 	if (c->flags & VN_CONN_RELEASE)
 		vn_conn_give_back(c);
 	return vn_conn_check(c);
+}
+
+/* Of those calls that know no messages. */
+static int
+stream_begin(vn_conn *c)
+{
+	return c && c->flags & VN_CONN_PACKETS ? -EOPNOTSUPP : read_begin(c);
 }
 
 /* A read is about to wait: does it have to end instead, does the backend have to know? */
@@ -126,8 +134,34 @@ read_end(vn_conn *c)
 	return 0;
 }
 
+static void peek_copy(vn_conn *c, unsigned char *data, size_t n);
+static void read_skip(vn_conn *c, uint64_t n);
+
+/* One message, whole or not at all. */
+static ssize_t
+packet_read(vn_conn *c, void *data, size_t n)
+{
+	uint32_t len = 0;
+	int rc = read_wait(c, VN_PACKET_HEAD);
+
+	if (rc < 0)
+		return rc;
+	if (available(c) < VN_PACKET_HEAD)
+		return read_end(c);
+	peek_copy(c, (unsigned char *)&len, sizeof len);
+	if (len > n || len > VN_PACKET_MAX)
+		return -EMSGSIZE;
+	rc = read_wait(c, (uint64_t)VN_PACKET_HEAD + len);
+	if (rc < 0)
+		return rc;
+	read_skip(c, VN_PACKET_HEAD);
+	return (ssize_t)read_copy(c, data, len);
+}
+
 /**
- * vn_read() - up to n bytes, at least one
+ * vn_read() - up to n bytes, at least one; of seqpacket, one message
+ *
+ * A message that is longer than n is not taken: -EMSGSIZE.
  *
  * Return: how many, 0 at end of stream, or -ESTALE, -ECONNRESET, -ETIMEDOUT, -ECANCELED, -EDEADLK, -EBUSY.
  */
@@ -136,6 +170,8 @@ vn_read(vn_conn *c, void *data, size_t n)
 {
 	int rc = read_begin(c);
 
+	if (rc == 0 && c->flags & VN_CONN_PACKETS)
+		return packet_read(c, data, n);
 	if (rc == 0 && available(c) == 0)
 		rc = read_wait(c, 1);
 	if (rc < 0)
@@ -157,7 +193,7 @@ ssize_t
 vn_read_n(vn_conn *c, void *data, size_t n)
 {
 	size_t done = 0;
-	int rc = read_begin(c);
+	int rc = stream_begin(c);
 
 	if (rc < 0)
 		return rc;
@@ -199,7 +235,7 @@ vn_peek(vn_conn *c, const void **data, size_t at_least)
 {
 	vn_chain_link *link;
 	size_t n;
-	int rc = read_begin(c);
+	int rc = stream_begin(c);
 
 	if (rc == 0 && (at_least > PEEK_MAX || at_least > c->net->window))
 		return -EMSGSIZE;
@@ -252,6 +288,8 @@ vn_skip(vn_conn *c, size_t n)
 
 	if (rc < 0)
 		return rc;
+	if (c->flags & VN_CONN_PACKETS)
+		return -EOPNOTSUPP;
 	if (n > available(c))
 		return -EINVAL;
 	read_skip(c, n);
@@ -299,7 +337,7 @@ ssize_t
 vn_read_until(vn_conn *c, void *data, size_t n, const char *end)
 {
 	size_t end_len = end ? strlen(end) : 0, searched = 0, limit, found;
-	int rc = read_begin(c);
+	int rc = stream_begin(c);
 
 	if (rc < 0)
 		return rc;
@@ -337,7 +375,7 @@ vn_take(vn_conn *c, vn_view *v)
 	if (!v)
 		return -EBADF;
 	*v = (vn_view){NULL, 0, 0};
-	rc = read_begin(c);
+	rc = stream_begin(c);
 	if (rc == 0)
 		rc = read_wait(c, 1);
 	if (rc < 0)

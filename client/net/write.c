@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "client/net/net.h"
+#include "client/net/packet.h"
 
 #define FIRST_SHARE 64 /* of what is free, for a connection that has no block */
 
@@ -197,8 +198,26 @@ write_new(vn_conn *c, const void *data, size_t n, uint32_t *written)
 	return 0;
 }
 
+/* One message, in one block: all of it is queued, or nothing. */
+static int
+packet_write(vn_conn *c, const void *data, size_t n)
+{
+	uint32_t len = (uint32_t)n, block;
+	unsigned int class = vn_block_class(n + VN_PACKET_HEAD);
+	int rc = n == 0 ? -EINVAL : n > VN_PACKET_MAX ? -EMSGSIZE : c->net->ops->ready(c);
+
+	if (rc == 0)
+		rc = write_block(c, class, class, &block);
+	if (rc < 0)
+		return rc;
+	vn_area_write(c->net->out_area, block, 0, &len, sizeof len);
+	vn_area_write(c->net->out_area, block, VN_PACKET_HEAD, data, len);
+	write_chain(c, block, VN_PACKET_HEAD + len);
+	return 0;
+}
+
 /**
- * vn_write() - send n bytes
+ * vn_write() - send n bytes; of seqpacket, one message of 1 to 65532 bytes
  *
  * Waits while a window of output is unsent. Calls of several coroutines must be serialised by the program.
  *
@@ -211,6 +230,8 @@ vn_write(vn_conn *c, const void *data, size_t n)
 	const unsigned char *from = data;
 	int rc = c ? write_check(c) : -EBADF;
 
+	if (rc == 0 && c->flags & VN_CONN_PACKETS)
+		return packet_write(c, data, n);
 	while (rc == 0 && n) {
 		uint32_t len;
 
@@ -257,6 +278,8 @@ vn_borrow(vn_conn *c, size_t n, vn_loan *l)
 
 	if (l)
 		*l = (vn_loan){NULL, 0, 0, VN_NO_BLOCK};
+	if (rc == 0 && c->flags & VN_CONN_PACKETS)
+		rc = -EOPNOTSUPP;
 	if (rc == 0 && loan_is_too_large(c, n))
 		rc = -EMSGSIZE;
 	if (rc == 0)
