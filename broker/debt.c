@@ -24,6 +24,7 @@
 #include "broker/forward.h"
 #include "broker/keep.h"
 #include "broker/socket.h"
+#include "shm/crash.h"
 
 #define REPORT_AFTER (50 * VN_MS) /* to twice that */
 #define PLENTY_CLASS 2u
@@ -299,7 +300,9 @@ pay_answer(vn_broker *b, vn_worker *w, uint16_t number)
 	}
 	l->answer_owed = false;
 	w->n_answers_owed--;
+	VN_CRASH_POINT("broker.listening.before");
 	push(w, &d);
+	VN_CRASH_POINT("broker.listening.after");
 }
 
 static void

@@ -28,6 +28,7 @@
 #include "broker/socket.h"
 #include "broker/stages.h"
 #include "broker/worker.h"
+#include "shm/crash.h"
 
 #define BATCH 64
 
@@ -337,7 +338,9 @@ take_listen(vn_broker *b, vn_worker *w, const vn_desc *d)
 		return "arg";
 	vn_area_read(&w->link.peer, d->block, d->offset, url, d->len);
 	url[d->len] = '\0';
+	VN_CRASH_POINT("broker.listen.before");
 	vn_endpoint_ask(b, w, d->arg, url, d->flags);
+	VN_CRASH_POINT("broker.listen.after");
 	return NULL;
 }
 

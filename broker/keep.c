@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 
 #include "broker/dispatch.h"
+#include "shm/crash.h"
 
 /* A block with that text at its start; VN_NO_BLOCK when the area is full. */
 static uint32_t
@@ -82,6 +83,7 @@ vn_keep_output(vn_broker *b, vn_worker *w, vn_record *r)
 		}
 		at = copy.end;
 	}
+	VN_CRASH_POINT("broker.keep.output");
 	r->out = to;
 	return rc;
 }
@@ -134,6 +136,7 @@ vn_keep_input(vn_broker *b, vn_worker *w, vn_record *r)
 				vn_area_at(&w->link.own, block, vn_chain_offset(&link, at)), at);
 		vn_block_free(w->link.blocks, block);
 		at = link.end;
+		VN_CRASH_POINT("broker.keep.input");
 	}
 	kept_append(l, &to, r);
 	r->in = VN_CHAIN_EMPTY;

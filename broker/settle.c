@@ -43,6 +43,7 @@
 #include "broker/keep.h"
 #include "broker/quarantine.h"
 #include "broker/socket.h"
+#include "shm/crash.h"
 
 /* Cuts the chain of output at `limit`: what lies beyond is as if it had never been published. */
 static void
@@ -392,12 +393,17 @@ reverse_attached(vn_broker *b, vn_worker *w)
 void
 vn_settle_worker(vn_broker *b, vn_worker *w)
 {
+	VN_CRASH_POINT("broker.settle.before");
 	vn_intake_drain(b, w);
+	VN_CRASH_POINT("broker.settle.drained");
 	blame_all(b, w);
 	vn_forward_gone(b, w);
 	vn_debt_forget(b, w);
 	reverse_attached(b, w);
-	while (w->attached != VN_NO_RECORD)
+	while (w->attached != VN_NO_RECORD) {
+		VN_CRASH_POINT("broker.settle.next");
 		settle_record(b, w, vn_record_at(b->ledger, w->attached));
+	}
+	VN_CRASH_POINT("broker.settle.after");
 	vn_datagrams_settle(w);
 }

@@ -46,6 +46,7 @@
 #include "broker/recorder.h"
 #include "broker/settle.h"
 #include "shm/bell.h"
+#include "shm/crash.h"
 
 #define LANE_SLOTS     512
 #define LINK_FD        3 /* of the worker's end of the handshake */
@@ -378,6 +379,7 @@ vn_worker_on_ready(vn_worker *w)
 {
 	vn_broker *b = w->broker;
 
+	VN_CRASH_POINT("broker.ready.before");
 	w->was_ready = true;
 	w->ready_at = w->moved_at = b->hub->now; /* its clock, not its predecessor's */
 	vn_wheel_disarm(b->hub->wheel, &w->start_timer);
@@ -412,6 +414,7 @@ vn_worker_serve(vn_worker *w)
 	vn_datagrams_resume(w);
 	vn_endpoints_prune(b);
 	vn_forward_update(b);
+	VN_CRASH_POINT("broker.ready.after");
 }
 
 /* Start. */
@@ -443,6 +446,7 @@ start_process(vn_worker *w, int theirs, int out, int err)
 	if (pid < 0)
 		return pid;
 	w->pid = pid;
+	VN_CRASH_POINT("broker.start.cloned");
 	return vn_link_hello(&w->link, w->handshake);
 }
 
@@ -467,6 +471,7 @@ start_steps(vn_worker *w)
 		close(out);
 	if (err >= 0)
 		close(err);
+	VN_CRASH_POINT("broker.start.told");
 	return rc < 0 ? rc : start_watching(w);
 }
 

@@ -3,7 +3,7 @@
  * Crash - places at which a process can be killed, in a build that is made for it (tests/crash)
  *
  * A point stands before and after each step of the protocols of this folder: a slot, a cursor, a bell, a block, a
- * message or a seal of the handshake. Its name begins with "broker." or "worker." where only that side comes by;
+ * message or a seal of the handshake; and in broker/ and client/ where a process or a connection changes hands. Its name begins with "broker." or "worker." where only that side comes by;
  * tests/crash reads the names from the source and insists that each is hit. In every other build all of this is
  * nothing.
  */

@@ -21,6 +21,7 @@
 #include "client/hub/log.h"
 #include "client/message/signals.h"
 #include "shm/bell.h"
+#include "shm/crash.h"
 
 #define BATCH       64   /* descriptors taken at once */
 #define PREFETCH    2    /* messages between one fetch and the next that depends on it */
@@ -166,8 +167,11 @@ brokered_ready(vn_brokered *b)
 	if (b->is_ready || b->n_unanswered || (b->n_listeners == 0 && !b->in_term))
 		return;
 	b->is_ready = true;
+	VN_CRASH_POINT("worker.ready.before");
 	vn_stage(b, &(vn_desc){.kind = VN_KIND_READY});
+	VN_CRASH_POINT("worker.ready.staged");
 	vn_link_flush(&b->link);
+	VN_CRASH_POINT("worker.ready.after");
 }
 
 static bool

@@ -11,6 +11,7 @@
 
 #include "client/hub/log.h"
 #include "client/net/brokered.h"
+#include "shm/crash.h"
 
 /* The broker has one socket for an address, whoever asks; asking twice is an error as it is without it. */
 static bool
@@ -75,6 +76,7 @@ listen_ask(vn_brokered *b, vn_listener *l, const char *url, uint8_t flags)
 		return rc;
 	if (rc == 0) {
 		vn_area_write(b->net->out_area, block, 0, url, len);
+		VN_CRASH_POINT("worker.listen.before");
 		vn_stage(b, &(vn_desc){.kind = VN_KIND_LISTEN,
 				    .flags = flags,
 				    .arg = (uint16_t)l->id,

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "client/net/brokered.h"
+#include "shm/crash.h"
 
 /* A commit is made now; what comes after it has not been seen yet. */
 static inline vn_desc_times
@@ -70,11 +71,13 @@ vn_brokered_ack(vn_conn *c, bool commit)
 	uint8_t flags = commit ? VN_COMMIT : 0;
 	vn_desc_times times = commit ? commit_times(c) : (vn_desc_times){0, 0};
 
+	VN_CRASH_POINT("worker.commit.before");
 	while (vn_chain_pop(&c->in, c->net->in_table, c->acked) != VN_NO_BLOCK)
 		;
 	if (c->stage_appends && vn_lane_tx_open(&b->link.tx, c->stage)) {
 		c->stage_appends = false;
 		vn_lane_tx_amend(&b->link.tx, c->stage, VN_ACK | flags, c->acked, times);
+		VN_CRASH_POINT("worker.commit.amended");
 		return;
 	}
 	c->stage_appends = false;

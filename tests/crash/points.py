@@ -16,11 +16,13 @@ PAGE = "IIiII44s"  # crash_page of tests/crash/point.h
 # Passed while a link is made, when its lanes have nothing in them yet.
 HANDSHAKE = re.compile(r"(segment\.|(broker|worker)\.(offer|create|seal|hello|mapped|link)\.)")
 
+ALL = ("shm", "client", "broker")
 
-def of_source():
+
+def of_source(folders=ALL):
     """(role, point) of each point and each side that comes by, in the order of the source."""
     names = []
-    for folder in ("shm", "client", "broker"):
+    for folder in folders:
         for path in sorted((ROOT / folder).rglob("*.[ch]")):
             names += re.findall(r'VN_CRASH_POINT\("([^"]+)"\)', path.read_text())
     for name in names:
