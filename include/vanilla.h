@@ -715,8 +715,8 @@ int vn_process_close(vn_process *p);
 /*
  * A function in a fresh process of the same program, which shares nothing with us but two ways for messages. VN_ENTRY()
  * outside of any function makes an entry point of f(hub, parent, arg), and nothing else is needed: main() stays as it is,
- * and is not run in such a process (where objects of C++ that other files construct may not be there yet). The entry
- * point must be in the program itself, not in a library.
+ * and is not run in such a process. (In C++, what is constructed above VN_ENTRY() in the same file is there; what other
+ * files construct may not be.) The entry point must be in the program itself, not in a library.
  *
  *     static int resize(vn_hub *h, vn_pair parent, void *arg) ...
  *     VN_ENTRY(resizer, resize)
@@ -736,12 +736,18 @@ typedef struct {
 	vn_pair_fn *f;
 } vn_entry;
 
+#ifdef __cplusplus
+#define VN_ENTRY(entry, function)                                                                  \
+	static const vn_entry entry = {#entry "@" __FILE__, (function)};                           \
+	static const int entry##_run __attribute__((unused)) = (vn_entry_run(&entry), 0);
+#else
 #define VN_ENTRY(entry, function)                                                                  \
 	static const vn_entry entry = {#entry "@" __FILE__, (function)};                           \
 	static void __attribute__((constructor)) entry##_run(void)                                 \
 	{                                                                                          \
 		vn_entry_run(&entry);                                                              \
 	}
+#endif
 #define vn_process_spawn(h, T, entry, arg)                                                         \
 	vn_process_spawn_entry(VN_HERE(h), sizeof(T), &(entry), (arg), sizeof *(arg))
 

@@ -165,10 +165,15 @@ cable_act(vn_cable *c, const vn_desc *d)
 	}
 }
 
+/* The parent kills a child; to a child, such a parent is dead. */
 static void
 cable_fault(vn_cable *c, const char *what)
 {
 	c->is_up = false;
+	if (c->is_child) {
+		c->is_lost = true;
+		vn_wire_lost(&c->wire);
+	}
 	vn_cable_fault(c, what);
 }
 
@@ -249,6 +254,8 @@ cable_turn(vn_hook *k)
 
 	cable_say(c);
 	cable_take(c);
+	if (c->is_up && c->link.tx.broken)
+		cable_fault(c, "head");
 	if (vn_wire_settle(&c->wire))
 		cable_say(c);
 	return false;

@@ -244,6 +244,36 @@ START_TEST(who_leaves_later_leaves_a_call_that_is_finished)
 }
 END_TEST
 
+START_TEST(a_group_that_is_cancelled_leaves_calls_that_are_finished)
+{
+	vn_hub *h = hub_open();
+	vn_pool *p = vn_pool_new(h, 2, 3);
+	vn_group *all = vn_group_new(h);
+	gate *g = gate_open();
+	caller callers[8];
+
+	for (int i = 0; i < 8; i++) {
+		callers[i] = (caller){p, g, 0, 1000};
+		ck_assert_int_eq(vn_group_spawn(all, call, &callers[i]), 0);
+	}
+	settle(h, g, 2);
+	vn_group_cancel(all);
+	ck_assert_int_eq(vn_group_wait(all), 0);
+	vn_group_free(all);
+	for (int i = 0; i < 8; i++)
+		ck_assert_int_eq(callers[i].rc, -ECANCELED);
+	ck_assert_int_eq(g->n_dropped, 3); /* those that were not accepted */
+	gate_let(g, 5);
+	settle(h, g, 5);
+	while (g->n_dropped < 8)
+		vn_sleep(h, VN_MS);
+	ck_assert_int_eq(begun(g), 5);
+	vn_close(p);
+	vn_hub_close(h);
+	gate_close(g);
+}
+END_TEST
+
 START_TEST(what_is_not_waited_for_is_not_begun)
 {
 	vn_hub *h = hub_open();
@@ -570,6 +600,7 @@ main(void)
 		senseless_sizes_are_refused, as_many_run_at_a_time_as_there_are_threads,
 		who_leaves_before_there_is_room_is_never_begun,
 		who_leaves_later_leaves_a_call_that_is_finished,
+		a_group_that_is_cancelled_leaves_calls_that_are_finished,
 		what_is_not_waited_for_is_not_begun, closing_finishes_what_was_accepted,
 		a_hub_stops_with_calls_in_flight, closed_and_freed_with_calls_in_flight,
 		threads_take_no_signals, no_call_is_lost_or_mixed_up,

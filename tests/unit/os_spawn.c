@@ -705,7 +705,44 @@ START_TEST(a_child_that_says_what_it_must_not_is_killed)
 }
 END_TEST
 
-/* It would be a second one of its parent. */
+/* Receives enough for its parent to need its word for free slots, which is then a lie. */
+static int
+lie_about_slots(vn_hub *h, vn_pair parent, void *arg)
+{
+	vn_cable *c = (vn_cable *)(void *)((char *)parent.tx - offsetof(vn_cable, wire.tx));
+	long item;
+
+	(void)arg;
+	for (int i = 0; i < 300; i++)
+		IN_CHILD(vn_recv(parent.rx, &item) == 0);
+	c->link.rx.next += 5000;
+	vn_link_release(&c->link);
+	IN_CHILD(vn_send(parent.tx, &item) == 0);
+	return vn_sleep(h, 3600 * VN_SEC);
+}
+VN_ENTRY(slot_liar, lie_about_slots)
+
+START_TEST(a_child_that_lies_about_free_slots_is_killed)
+{
+	vn_hub *h = hub_new();
+	int n_told = 0, rc;
+	vn_process *p = vn_process_spawn(h, long, slot_liar, &none);
+	vn_exit end;
+
+	vn_log_to(h, hear_nothing, &n_told);
+	for (long n = 0; n < 300; n++)
+		ck_assert_int_eq(vn_send(vn_process_ends(p).tx, &n), 0);
+	ck_assert_int_eq(vn_recv(vn_process_ends(p).rx, &(long){0}), 0);
+	for (long n = 0; (rc = vn_send(vn_process_ends(p).tx, &n)) == 0; n++)
+		suite_assert(n < 300);
+	ck_assert_int_eq(rc, -EOWNERDEAD);
+	ck_assert_int_eq(vn_process_wait(p, &end), 0);
+	ck_assert_int_eq(end.signal, SIGKILL);
+	ck_assert_int_eq(n_told, 1);
+	vn_hub_free(h);
+}
+END_TEST
+
 static int
 die_before_the_link(vn_hub *h, vn_pair parent, void *arg)
 {
@@ -755,6 +792,7 @@ main(void)
 		many_in_a_row_and_at_a_time_leave_nothing_behind,
 		a_start_that_fails_leaves_nothing_behind,
 		a_child_that_says_what_it_must_not_is_killed,
+		a_child_that_lies_about_free_slots_is_killed,
 		one_that_ends_before_we_look_is_told_like_any_other,
 	};
 
