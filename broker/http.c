@@ -56,11 +56,16 @@ reason(int status)
 
 /**
  * vn_http_is() - does a line of the control socket begin a request?
+ *
+ * One that nobody serves here does too: else its headers, and its body, would be taken for commands.
  */
 bool
 vn_http_is(const char *line)
 {
-	return strncmp(line, "GET ", 4) == 0 || strncmp(line, "HEAD ", 5) == 0;
+	const char *last = strrchr(line, ' ');
+
+	return strncmp(line, "GET ", 4) == 0 || strncmp(line, "HEAD ", 5) == 0 ||
+	       (last && strncmp(last, " HTTP/", 6) == 0);
 }
 
 /**

@@ -28,6 +28,8 @@ sample_workers(vn_broker *b)
 static void
 sample_endpoint(vn_broker_endpoint *e)
 {
+	if (!e)
+		return;
 	vn_gauge_put(&e->count->conns, e->n_conns);
 	if (e->datagrams)
 		vn_datagrams_sample(e);
@@ -42,7 +44,7 @@ vn_broker_sample(vn_broker *b)
 	sample_workers(b);
 	for (uint32_t i = 0; i < b->n_endpoints; i++)
 		sample_endpoint(b->endpoints[i]);
-	vn_gauge_put(&b->endpoints[VN_DIALLED]->count->conns, b->endpoints[VN_DIALLED]->n_conns);
+	sample_endpoint(b->endpoints[VN_DIALLED]);
 	vn_gauge_put(&b->count->conns, b->n_open);
 	vn_gauge_put(&b->count->conns_waiting, b->n_waiting);
 	vn_gauge_put(&b->count->workers, b->change ? vn_change_count(b->change) : 0);

@@ -66,6 +66,7 @@ START_TEST(requests_are_answered_or_refused_for_a_reason)
 		{"GET /metrics HTTP/1.1\r\n" HOST "Content-Length: 0\r\n\r\n", 200},
 		{"GET /metrics HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\nabc", 400},
 		{"GET /metrics HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n", 400},
+		{"POST /metrics HTTP/1.1\r\n" HOST "Content-Length: 4\r\n\r\nstop", 405},
 		{"GET /metrics HTTP/1.1\r\n" HOST, 400},
 		{"GET /healthz HTTP/1.1\r\nhost:v\r\n\r\n", 200}};
 	bench *k = opened();
