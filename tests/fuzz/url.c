@@ -29,6 +29,27 @@ check_again(const vn_endpoint *e)
 	must(vn_endpoint_format(&again, written) == 0 && strcmp(written, text) == 0);
 }
 
+/* The same to somebody who connects: an address and a port, or a name and a port. */
+static void
+check_peer(const char *text)
+{
+	char host[VN_URL_MAX], again[VN_URL_MAX], url[VN_URL_MAX], why[256] = "";
+	vn_endpoint e, same;
+	int rc = vn_endpoint_parse_peer(&e, text, host, why);
+
+	if (rc < 0) {
+		must(rc == -EINVAL || rc == -ENOENT || rc == -ENOMEM);
+		must(*why && strlen(why) < sizeof why);
+		return;
+	}
+	must(e.scheme == VN_TCP || e.scheme == VN_UNIX);
+	must(strlen(host) < strlen(text));
+	if (*host || vn_endpoint_format(&e, url) < 0 || strstr(url, ":///") != NULL)
+		return;
+	must(vn_endpoint_parse_peer(&same, url, again, why) == 0 && !*again);
+	must(same.sa_len == e.sa_len && memcmp(&same.sa, &e.sa, e.sa_len) == 0);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -42,6 +63,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		must(rc == -EINVAL || rc == -ENOENT || rc == -ENOMEM);
 		must(*why && strlen(why) < sizeof why);
 	}
+	check_peer(text);
 	free(text);
 	return 0;
 }

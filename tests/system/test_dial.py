@@ -146,6 +146,15 @@ class Suite:
             server.listen(4)
             self.assertEqual(ask(self.client(), f"dial unix:@{name}"), f"ok unix {os.getpid()}")
 
+    def test_options(self):
+        """Those of the socket; on a name they hold for each of its addresses."""
+        self.names.has("four.test", A=["127.0.0.1"])
+        port, client = port_of(self.server()), self.client()
+        for host in ("127.0.0.1", "four.test"):
+            self.assertEqual(ask(client, f"dial tcp://{host}:{port}?nodelay=off&keepalive=10s&interface=lo"),
+                             f"ok 127.0.0.1 {port}")
+            self.assertEqual(ask(client, f"dial tcp://{host}:{port}?interface=none"), "ENODEV")
+
     def test_half_close(self):
         """FIN goes with shutdown and with close, and the other direction goes on."""
         server = self.server()
@@ -197,7 +206,8 @@ class Suite:
     def test_urls_that_nobody_can_dial(self):
         client = self.client()
         for url in ("tcp://*:80", "tcp://0.0.0.0:80", "tcp://[::]:80", "tcp://127.0.0.1:0", "tcp://some.test:0", "ftp://x:1",
-                    "tcp://127.0.0.1", "unix:", "tcp://127.0.0.1:80?nonsense=1"):
+                    "tcp://127.0.0.1", "unix:", "tcp://127.0.0.1:80?nonsense=1", "tcp://127.0.0.1:80?backlog=7",
+                    "unix:/x?nodelay", "udp://127.0.0.1:53"):
             self.assertEqual(ask(client, f"dial {url}"), "EINVAL", url)
 
     def test_unix_backlog_full(self):
@@ -287,6 +297,26 @@ class Suite:
         client = self.client()
         self.assertEqual(ask(client, "dial tcp://failing.test:80"), "EREMOTEIO")
         self.assertEqual(ask(client, "dial tcp://refused.test:80"), "EREMOTEIO")
+
+    def test_dead_server(self):
+        """The first name server is not there; the second one is asked at once."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone, Echo("127.0.0.1") as echo:
+            gone.bind(("127.0.0.1", 0))
+            dead = f"127.0.0.1:{port_of(gone)}"
+            gone.close()
+            dialer = self.service(helper("dialer"), ANY_PORT, workers=self.workers,
+                                  env={"VANILLA_DNS": f"{dead},{self.names.address}"})
+            self.names.has("four.test", A=["127.0.0.1"])
+            with dialer.connect() as client:
+                self.assertEqual(ask(client, f"dial tcp://four.test:{echo.port}"), f"ok 127.0.0.1 {echo.port}")
+            dialer.stop()
+
+    def test_servers_that_are_none(self):
+        dialer = self.service(helper("dialer"), ANY_PORT, workers=self.workers, env={"VANILLA_DNS": "nonsense"})
+        with dialer.connect() as client:
+            self.assertEqual(ask(client, "dial tcp://four.test:80"), "EINVAL")
+            eventually("a sentence", lambda: "VANILLA_DNS=nonsense" in dialer.output())
+        dialer.stop()
 
     def test_truncated_answer(self):
         with Echo("127.0.0.9") as echo:
@@ -379,7 +409,19 @@ class Suite:
 
 
 class Alone(Suite, Case):
-    pass
+    def test_out_of_descriptors(self):
+        """It is told, and the program goes on."""
+        dialer = self.service(helper("dialer"), ANY_PORT, limits={resource.RLIMIT_NOFILE: 40})
+        server = self.server(backlog=64)
+        with dialer.connect() as client:
+            url, n = f"tcp://127.0.0.1:{port_of(server)}", 0
+            while (said := ask(client, f"keep {url}")) == "ok 0" and n < 64:
+                n += 1
+            self.assertEqual(said, "EMFILE")
+            self.assertGreater(n, 0)
+            server.accept()[0].close()
+            eventually("a dial that works again", lambda: ask(client, f"keep {url}") == "ok 0")
+        dialer.stop()
 
 
 class Brokered(Suite, Case):
