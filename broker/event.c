@@ -168,7 +168,7 @@ vn_event(vn_broker *b, vn_event_kind kind, vn_about about, const char *format, .
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
 	vn_log_clean(text, strlen(text));
-	snprintf(e->text, sizeof e->text, "%s", text);
+	snprintf(e->text, sizeof e->text, "%.*s", VN_EVENT_TEXT - 1, text);
 	entry_tell(b, e, text);
 }
 

@@ -167,10 +167,10 @@ class Commands(Case):
 
     def test_show_errors_counts_distinct_ones(self):
         for i in range(3):
-            os.kill(self.broker.worker_pids()[0], 11)
+            os.kill(self.broker.worker_pids()[0], 9)
             eventually("its successor", lambda n=i: self.broker.show("info")["deaths_total"] == n + 1
                        and len(self.broker.worker_pids()) == 2)
-        logs = [e for e in self.broker.show("errors") if e["kind"] == "log" and "signal 11" in e["error"]]
+        logs = [e for e in self.broker.show("errors") if e["kind"] == "log" and "signal 9" in e["error"]]
         self.assertEqual(sum(e["count"] for e in logs), 3)
         for e in logs:
             self.assertEqual(e["level"], "warning")
