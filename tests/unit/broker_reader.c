@@ -217,6 +217,31 @@ START_TEST(rubbish_does_no_harm)
 }
 END_TEST
 
+/* Each number of the header, of the tables, and of fields what is no text. */
+START_TEST(numbers_that_are_just_too_large_are_refused)
+{
+	bench *k = bench_new();
+	const vn_counters_header *h = k->counters->header;
+	const uint32_t size = (uint32_t)k->size, row = sizeof(vn_worker_counters);
+	const uint32_t values[] = {0, 4, 8, size - 8, size, size - 512, size - 20000, row - 8, row,
+		row - 800, 0x7ffffff8, UINT32_MAX - 7, UINT32_MAX};
+	int n_refused = 0;
+
+	for (uint32_t at = 8; at < h->bounds; at += 4) {
+		bool is_text = at >= h->fields && (at - h->fields) % sizeof(vn_counters_field) <
+							  offsetof(vn_counters_field, kind);
+
+		for (size_t i = 0; !is_text && i < SUITE_COUNT(values); i++) {
+			memcpy(k->image, k->counters->base, h->bounds);
+			memcpy(k->image + at, &values[i], sizeof values[i]);
+			n_refused += read_all(k, k->size, k->nowhere) < 0;
+		}
+	}
+	ck_assert_int_gt(n_refused, 1000);
+	bench_free(k);
+}
+END_TEST
+
 START_TEST(what_changes_after_the_check_does_no_harm)
 {
 	bench *k = bench_new();
@@ -271,6 +296,7 @@ main(void)
 		quantiles_are_those_of_the_histogram,
 		a_file_that_is_cut_is_refused_or_read_as_far_as_it_goes,
 		rubbish_does_no_harm,
+		numbers_that_are_just_too_large_are_refused,
 		what_changes_after_the_check_does_no_harm,
 		a_row_that_was_being_written_when_its_writer_died_is_shown,
 	};
