@@ -238,16 +238,17 @@ values(view *v)
 	const vn_widths widths = {{18}};
 	int rc = vn_client_printf(v->client, "%-18s  value\n", "field");
 
-	fill_worker(v);
 	for (uint32_t i = 0; i < worker_columns.n && rc == 0; i++) {
-		vn_value value = v->row.values[i];
+		vn_value value;
+
+		fill_worker(v);
+		value = v->row.values[i];
 
 		v->row.values[0] =
 			(vn_value){.kind = VN_VALUE_TEXT, .text = worker_columns.names[i]};
 		v->row.values[1] = value;
 		v->row.n = 2;
 		rc = vn_show_row(v->client, NULL, &v->row, &widths);
-		fill_worker(v);
 	}
 	return rc;
 }

@@ -204,7 +204,7 @@ START_TEST(info_is_one_object)
 			json_object_get(d, "resets_total"), vn_reset_reason_name(i)));
 	json_decref(d);
 	ask(k, "show info");
-	ck_assert_ptr_nonnull(strstr(k->text, "\nresets_total.linger            5\n"));
+	ck_assert_ptr_nonnull(strstr(k->text, "\nresets_total.linger             5\n"));
 	ck_assert_ptr_nonnull(strstr(k->text, "\nphase                          starting\n"));
 	bench_free(k);
 }
@@ -539,6 +539,44 @@ START_TEST(closing_sends_everybody_away_in_whatever_state)
 }
 END_TEST
 
+/* The broker ends while this answer waits for its client, at so many bytes of an answer before it. */
+static void
+end_within(const char *command, int n_pings)
+{
+	bench *k = opened();
+	int fd = client(k), small = 1;
+	char line[VN_LINE_BYTES];
+	size_t n = 0;
+
+	fill_conns(k, 20);
+	while (n_pings-- > 0)
+		n += (size_t)snprintf(line + n, sizeof line - n, "ping;");
+	while (n + strlen(command) + 2 < sizeof line)
+		n += (size_t)snprintf(line + n, sizeof line - n, "%s;", command);
+	line[n] = '\n';
+	turn(k);
+	setsockopt(k->broker.control->clients->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+	ck_assert_int_eq(send(fd, line, n + 1, MSG_NOSIGNAL), (ssize_t)n + 1);
+	for (int i = 0; i < 40; i++)
+		turn(k);
+	vn_control_close(&k->broker);
+	ck_assert(hear_all(k, fd));
+	close(fd);
+	bench_free(k);
+}
+
+START_TEST(no_answer_outlives_the_broker)
+{
+	static const char *const commands[] = {"show worker 1", "show worker 1 json", "show info",
+		"show conns", "show conn 2", "show errors json", "show config", "show memory",
+		"help", "help worker", "events"};
+
+	for (size_t i = 0; i < SUITE_COUNT(commands); i++)
+		for (int n_pings = 0; n_pings < 100; n_pings += 9)
+			end_within(commands[i], n_pings);
+}
+END_TEST
+
 START_TEST(the_socket_is_for_its_user_alone)
 {
 	bench *k = bench_new();
@@ -697,6 +735,7 @@ main(void)
 		stop_is_answered_before_it_happens,
 		stop_is_obeyed_even_if_nobody_waits_for_the_answer,
 		closing_sends_everybody_away_in_whatever_state,
+		no_answer_outlives_the_broker,
 		the_socket_is_for_its_user_alone,
 		another_user_is_turned_away,
 		a_stale_socket_is_taken_over,
