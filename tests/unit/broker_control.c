@@ -205,7 +205,7 @@ START_TEST(info_is_one_object)
 	json_decref(d);
 	ask(k, "show info");
 	ck_assert_ptr_nonnull(strstr(k->text, "\nresets_total.linger             5\n"));
-	ck_assert_ptr_nonnull(strstr(k->text, "\nphase                          starting\n"));
+	ck_assert_ptr_nonnull(strstr(k->text, "\nphase                           starting\n"));
 	bench_free(k);
 }
 END_TEST
