@@ -11,9 +11,18 @@
 #include <err.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <vanilla.h>
 
-static const char *target = "tcp://127.0.0.1:7000";
+struct service {
+	vn_rx *listener;
+	const char *target;
+};
+
+struct visit {
+	vn_conn *client;
+	const char *target;
+};
 
 struct direction {
 	vn_conn *from, *to;
@@ -52,27 +61,54 @@ relay_both(vn_hub *h, vn_conn *client, vn_conn *server)
 	return rc;
 }
 
+/* The server's connection; NULL, and why was said. */
+static vn_conn *
+reach(vn_hub *h, const char *target)
+{
+	vn_time outer = vn_timeout(h, 10 * VN_SEC);
+	vn_conn *server = vn_dial(h, target);
+	int error = errno;
+
+	vn_deadline(h, outer);
+	if (!server)
+		fprintf(stderr, "%s: %s\n", target, vn_strerror(-error));
+	return server;
+}
+
 static int
 relay(vn_hub *h, void *arg)
 {
-	vn_conn *client = arg, *server;
-	vn_time outer = vn_timeout(h, 10 * VN_SEC);
-	int rc = 0;
+	struct visit v = *(struct visit *)arg;
+	vn_conn *server = reach(h, v.target);
 
-	server = vn_dial(h, target);
-	if (!server)
-		rc = -errno;
-	vn_deadline(h, outer);
-	if (!server)
-		fprintf(stderr, "%s: %s\n", target, vn_strerror(rc));
-	if (rc == 0)
-		rc = relay_both(h, client, server);
-	if (rc < 0) {
-		vn_abort(client);
+	free(arg);
+	if (!server || relay_both(h, v.client, server) < 0) {
+		vn_abort(v.client);
 		vn_abort(server);
 	}
 	vn_close(server);
-	return vn_close(client);
+	return vn_close(v.client);
+}
+
+/* A coroutine for each client; one for whom there is no memory is reset. */
+static int
+accept_all(vn_hub *h, void *arg)
+{
+	struct service *s = arg;
+	vn_conn *client;
+
+	while (vn_recv(s->listener, &client) == 0) {
+		struct visit *v = malloc(sizeof *v);
+
+		if (v)
+			*v = (struct visit){client, s->target};
+		if (!v || vn_spawn(h, relay, v) != 0) {
+			free(v);
+			vn_abort(client);
+			vn_close(client);
+		}
+	}
+	return vn_close(s->listener);
 }
 
 int
@@ -80,13 +116,12 @@ main(int argc, char **argv)
 {
 	const char *url = argc > 1 ? argv[1] : "tcp://127.0.0.1:7003";
 	vn_hub *h = vn_hub_new();
-	vn_rx *server = vn_listen(h, url, 0);
+	struct service service = {.listener = vn_listen(h, url, 0),
+		.target = argc > 2 ? argv[2] : "tcp://127.0.0.1:7000"};
 
-	if (argc > 2)
-		target = argv[2];
-	if (!server)
+	if (!service.listener)
 		err(1, "%s", url);
-	vn_serve(server, relay);
+	vn_spawn(h, accept_all, &service);
 	vn_stop_on_term(h);
 	vn_hub_free(h);
 }
