@@ -429,6 +429,11 @@ vn_rx *vn_rx_here(vn_rx *rx, const char *file, int line);
  * VN_RESUMABLE is the program's word that a handler can start at any commit point, writes only between a
  * read and the commit that answers it, and has nothing to say at an end of file that follows a commit. Its
  * connections are given out with their first byte, and may leave (-ESTALE) when they are at rest.
+ * If its process dies, a request is run again elsewhere, from the last commit on; if a part of its answer had left
+ * without the commit, the connection is reset instead. What a handler writes leaves together with the commit as long as
+ * it does not wait in between: not for anything else, and not for room. A vn_write() of up to 64 KiB waits for room
+ * before it begins; a larger one, or one of several, may have sent what came before when it finds the window full. So
+ * an answer that is to survive any death is written at once, and is smaller than the window by what is still unsent.
  * vn_url() is what a listener is bound to, the port filled in; it lives as long as the listener.
  */
 #define VN_RESUMABLE 1u

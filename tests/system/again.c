@@ -184,7 +184,7 @@ request_block(struct request *r)
 	return answer(r, "blocked");
 }
 
-/* N: an answer with so many bytes in it, without its line. */
+/* N [WHERE]: an answer with so many bytes in it, without its line; dies there in the first attempt. */
 static int
 request_big(struct request *r)
 {
@@ -255,6 +255,8 @@ parse(struct request *r)
 	r->argument = blank + 1;
 	second = strchr(blank + 1, ' ');
 	if (strcmp(r->line, "crash") == 0 && second && (int)r->attempt <= atoi(r->argument))
+		r->where = second + 1;
+	if (strcmp(r->line, "big") == 0 && second && r->attempt == 1)
 		r->where = second + 1;
 }
 

@@ -116,6 +116,25 @@ class Steps(Again):
         self.assert_calm(service, deaths=2)
         service.stop()
 
+    def test_answer_within_the_window_leaves_with_its_commit(self):
+        # 200 writes, and nothing of them is seen by anybody before the commit.
+        service = self.again(workers=1)
+        with service.connect() as sock:
+            sock.sendall(b"big 200000 written\n")
+            self.assertEqual(receive(sock, 200_000), b"x" * 200_000)
+            self.assertEqual(receive_line(sock), b"1 2 big\n")
+            self.assertEqual(ask(sock, "echo last"), "2 1 last")
+        self.assert_calm(service, deaths=1)
+        service.stop()
+
+    def test_answer_beyond_the_window_is_begun_before_its_commit(self):
+        service = self.again(workers=1, options=("--window", "64k"))
+        with service.connect() as sock:
+            sock.sendall(b"big 900000 written\n")
+            self.assert_closed_by_reset(sock)
+        self.assertEqual(self.resets(service), {"worker_died": 1})
+        service.stop()
+
     def test_output_before_a_close_is_committed(self):
         service = self.again(url=f"unix:{self.folder()}/s", workers=1, options=("--window", "2M"))
         with service.connect() as sock:
