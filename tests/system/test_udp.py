@@ -4,6 +4,7 @@
 One suite, run alone and behind the broker. datagrams.c answers what it is asked; a client here looks at what comes
 back, and from where.
 """
+import concurrent.futures
 import contextlib
 import os
 import re
@@ -316,6 +317,26 @@ class Brokered(Suite, Case):
             lambda row: row if row["in_hand"] == 0 else None)(self.row(service)))
         self.assertEqual(row["lost_total"]["worker_died"], 11)
         self.assertEqual(client.ask("and on"), b"and on")
+        service.stop()
+
+    def test_a_reload_loses_nothing(self):
+        service = self.start(V4, flags=["--reload-trial", "100ms"])
+        before = set(service.worker_pids())
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            reload = pool.submit(service.command, "reload")
+            clients = [self.client(service) for _ in range(8)]
+            rounds = 0
+            while not reload.done() or rounds < 20:
+                for client in clients:
+                    for n in range(10):
+                        client.send(b"%d %d" % (rounds, n))
+                for client in clients:
+                    self.assertEqual([client.receive()[0] for _ in range(10)],
+                                     [b"%d %d" % (rounds, n) for n in range(10)])
+                rounds += 1
+            self.assertIn("OK", reload.result())
+        self.assertFalse(before & set(service.worker_pids()))
+        self.assertEqual(sum(self.row(service)["lost_total"].values()), 0)
         service.stop()
 
     def test_the_sum_holds_while_workers_are_killed(self):
