@@ -77,6 +77,7 @@ run_dial(struct client *c)
 	char text[128];
 	int error;
 
+	vn_close(c->dialled);
 	if (c->words[2])
 		vn_timeout(c->hub, atoi(c->words[2]) * VN_MS);
 	c->dialled = vn_dial(c->hub, c->words[1]);
