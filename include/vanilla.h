@@ -394,14 +394,13 @@ vn_rx *vn_rx_here(vn_rx *rx, const char *file, int line);
 /*
  * Endpoints: "tcp://127.0.0.1:7000", "tcp://[::1]:0", "tcp://localhost:80", "unix:/run/x.sock", "unix:@abstract".
  *
+ * "seqpacket:/run/x.sock" is a Unix socket of messages: each vn_read() gives one, whole, each vn_write() sends one, of
+ * 1 to 65532 bytes. vn_read() with less room than the message has takes nothing: -EMSGSIZE. Calls that know no
+ * messages return -EOPNOTSUPP: vn_read_n(), vn_read_until(), vn_peek(), vn_skip(), vn_take(), vn_borrow(). A client
+ * that sends a longer one is reset; an empty one is taken for the end of the stream: the kernel does not tell them apart.
+ *
  * Options follow as in "tcp://0.0.0.0:80?backlog=1024&idle=60s&max=5k". Times take ms, s, m; numbers k, M; a switch may
  * stand alone. One that is unknown or bad is an error, and the log names it and says what would be right.
- *
- *   seqpacket:PATH   a Unix socket of messages: each vn_read() gives one, whole, each vn_write() sends one, of 1 to
- *                    65532 bytes. vn_read() with less room than the message has takes nothing: -EMSGSIZE. Calls that
- *                    know no messages return -EOPNOTSUPP: vn_read_n(), vn_read_until(), vn_peek(), vn_skip(),
- *                    vn_take(), vn_borrow(). A client that sends a longer one is reset; an empty one is taken for
- *                    the end of the stream, because the kernel does not tell them apart.
  *
  *   backlog=N        connections that wait to be accepted (4096)
  *   keepalive=T      who has been silent for T is probed, and gone when three probes went unanswered (off)
