@@ -70,9 +70,18 @@ put(message *m, const void *data, size_t n)
 }
 
 static void
+put8(message *m, size_t n)
+{
+	unsigned char byte = (unsigned char)n;
+
+	put(m, &byte, 1);
+}
+
+static void
 put16(message *m, unsigned n)
 {
-	put(m, (const unsigned char[]){(unsigned char)(n >> 8), (unsigned char)n}, 2);
+	put8(m, n >> 8);
+	put8(m, n);
 }
 
 static void
@@ -87,10 +96,10 @@ put_name(message *m, const char *name)
 {
 	for (size_t n; *name; name += n + (name[n] == '.')) {
 		n = strcspn(name, ".");
-		put(m, &(unsigned char){(unsigned char)n}, 1);
+		put8(m, n);
 		put(m, name, n);
 	}
-	put(m, "", 1);
+	put8(m, 0);
 }
 
 static void
@@ -113,7 +122,7 @@ put_data(message *m, const struct record *r)
 		put_name(m, r->data);
 		break;
 	case TXT:
-		put(m, &(unsigned char){(unsigned char)strlen(r->data)}, 1);
+		put8(m, strlen(r->data));
 		put(m, r->data, strlen(r->data));
 		break;
 	default:
