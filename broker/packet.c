@@ -118,7 +118,7 @@ static uint32_t
 head_read(const vn_broker *b, const vn_record *r)
 {
 	const vn_chain_link *table = b->ledger->out_table;
-	unsigned char head[VN_PACKET_HEAD];
+	unsigned char head[VN_PACKET_HEAD] = {0};
 	uint32_t done = 0, len;
 	uint64_t at = r->sent;
 
