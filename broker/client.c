@@ -202,13 +202,10 @@ has_said_more(const vn_client *c)
 int
 vn_client_await(vn_client *c)
 {
-	int rc;
+	int rc = vn_client_flush(c);
 
-	c->follows = true;
-	rc = vn_client_flush(c);
 	if (rc == 0 && !has_said_more(c))
 		rc = has_hung_up(c) ? -EPIPE : client_wait(c, VN_NEVER);
-	c->follows = false;
 	return rc == 0 && has_said_more(c) ? 1 : rc;
 }
 

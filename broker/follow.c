@@ -106,11 +106,13 @@ follow(vn_client *c, const wish *w, uint64_t next)
 {
 	int rc;
 
+	c->follows = true;
 	do {
 		rc = tell(c, w, &next);
 		if (rc == 0)
 			rc = vn_client_await(c);
 	} while (rc == 0);
+	c->follows = false;
 	return rc < 0 ? rc : 0;
 }
 

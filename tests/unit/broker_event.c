@@ -129,6 +129,32 @@ START_TEST(a_slow_follower_is_told_what_it_missed)
 }
 END_TEST
 
+/* Who holds a terminal still is reading, wherever in an answer that was. */
+START_TEST(a_follower_may_pause)
+{
+	for (int n = 1; n < 30; n++) {
+		bench *k = opened();
+		int fd = client(k), small = 1;
+
+		say(fd, "events -f last 0\n");
+		hear(k, fd, "text\n");
+		setsockopt(k->broker.control->clients->fd, SOL_SOCKET, SO_SNDBUF, &small,
+			sizeof small);
+		happen(k, 100 + n);
+		for (int i = 0; i < 50; i++)
+			turn(k);
+		k->ahead += 6 * VN_CLIENT_STUCK;
+		for (int i = 0; i < 50; i++)
+			turn(k);
+		happen(k, 600);
+		hear(k, fd, "event 600\n");
+		ck_assert_ptr_nonnull(strstr(k->text, "events were missed\n"));
+		close(fd);
+		bench_free(k);
+	}
+}
+END_TEST
+
 START_TEST(storms_of_connections_are_counted)
 {
 	bench *k = opened();
@@ -162,6 +188,7 @@ main(void)
 		events_are_followed_until_the_client_says_more,
 		a_follower_may_be_quiet_for_long_and_is_noticed_when_it_leaves,
 		a_slow_follower_is_told_what_it_missed,
+		a_follower_may_pause,
 		storms_of_connections_are_counted,
 	};
 
