@@ -177,6 +177,18 @@ vn_counters_describe(vn_counters *c)
 	c->header->version = VN_COUNTERS_VERSION;
 }
 
+/**
+ * vn_counters_wall() - when that was by the clock on the wall, whoever asks and whenever
+ * @at_ns: CLOCK_MONOTONIC
+ *
+ * Return: nanoseconds since 1970, as a reader of the file has it.
+ */
+int64_t
+vn_counters_wall(const vn_counters *c, uint64_t at_ns)
+{
+	return (int64_t)(c->header->started_ns + (at_ns - c->header->zero_ns));
+}
+
 /* A reader that copies between these two sees an odd number, or another one afterwards. */
 static void
 change_begin(uint32_t *sequence)

@@ -273,6 +273,7 @@ int vn_counters_reserve(vn_counters *c, size_t offset, size_t len);
 /* counters.c */
 size_t vn_counters_layout(vn_counters_header *header);
 void vn_counters_describe(vn_counters *c);
+int64_t vn_counters_wall(const vn_counters *c, uint64_t at_ns);
 vn_worker_counters *vn_counters_worker(vn_counters *c, uint16_t number);
 vn_listener_counters *vn_counters_listener(vn_counters *c, const char *name);
 vn_own_counters *vn_counters_own(

@@ -138,14 +138,6 @@ lanes_take(struct vn_history *h)
 	}
 }
 
-static int64_t
-wall_ns(const vn_broker *b)
-{
-	const vn_counters_header *header = b->counters->header;
-
-	return (int64_t)(header->started_ns - header->zero_ns) + b->hub->now;
-}
-
 /**
  * vn_history_take() - add what happened since the last sample
  */
@@ -155,7 +147,8 @@ vn_history_take(struct vn_history *h)
 	const vn_broker_counters *count = h->broker->count;
 	sample *s = sample_of(h, ++h->n);
 
-	*s = (sample){.at_ns = wall_ns(h->broker), .conns = h->broker->n_open};
+	*s = (sample){.at_ns = vn_counters_wall(h->broker->counters, (uint64_t)h->broker->hub->now),
+		.conns = h->broker->n_open};
 	s->requests = step(&h->requests, count->n_requests);
 	s->bytes_in = step(&h->bytes_in, count->bytes_in);
 	s->bytes_out = step(&h->bytes_out, count->bytes_out);

@@ -217,7 +217,7 @@ row_time(vn_row *row, const vn_broker *b, uint64_t at)
 	char text[VN_TIME_TEXT] = "";
 
 	if (at)
-		vn_time_text(vn_wall_clock() - (b->hub->now - (int64_t)at), text);
+		vn_time_text(vn_counters_wall(b->counters, at), text);
 	vn_row_text(row, "%s", text);
 }
 

@@ -219,6 +219,24 @@ peer_is(bench *k, const char *wanted)
 	json_decref(d);
 }
 
+START_TEST(errors_happened_when_they_happened)
+{
+	bench *k = opened();
+	json_t *d;
+
+	k->broker.count->n_resets[VN_RESET_BY_OPERATOR] = 1;
+	k->broker.reset_times[VN_RESET_BY_OPERATOR][0] =
+		k->broker.reset_times[VN_RESET_BY_OPERATOR][1] = (uint64_t)k->broker.hub->now;
+	d = ask_json(k, "show errors json\n");
+	ck_assert_str_eq(member(d, "errors", 0, "first"), member(d, "errors", 0, "last"));
+	k->ahead += 60 * VN_SEC;
+	ask(k, "show errors json\n");
+	ck_assert_ptr_nonnull(strstr(k->text, member(d, "errors", 0, "first")));
+	json_decref(d);
+	bench_free(k);
+}
+END_TEST
+
 START_TEST(peers_of_each_family_are_named)
 {
 	bench *k = opened();
@@ -722,6 +740,7 @@ main(void)
 		text_and_json_have_the_same_names,
 		shown_values_are_true,
 		info_is_one_object,
+		errors_happened_when_they_happened,
 		peers_of_each_family_are_named,
 		connections_can_be_narrowed,
 		ten_thousand_connections_are_shown_while_they_come_and_go,
