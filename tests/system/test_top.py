@@ -201,7 +201,9 @@ class Top(Case):
         code, text = self.run_to_end(VANILLA, "top", "everything")
         self.assertEqual(code, 2)
         self.assertIn("'everything'", text)
-        terminal = Terminal(self, VANILLA, "top", "-s", service.control, env={"TERM": "quux"}.items())
+        # curses forgets some memory when it does not know a terminal
+        terminal = Terminal(self, VANILLA, "top", "-s", service.control,
+                            env={"TERM": "quux", "ASAN_OPTIONS": "detect_leaks=0"}.items())
         terminal.shows("does not know this terminal, TERM is 'quux'")
         terminal.shows("^ended with 2$")
 
