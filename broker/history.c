@@ -239,28 +239,32 @@ sample_json(const struct vn_history *h, uint64_t id)
 		seconds_json(s->wait_p99), "workers", workers_json(h, id));
 }
 
+uint64_t
+vn_history_last(const vn_broker *b)
+{
+	return b->history ? b->history->n : 0;
+}
+
 /**
- * vn_history_json() - the samples, oldest first
- * @after: the last one that the reader has; 0: none
+ * vn_history_sample() - one sample as JSON
+ * @id: its number, from 1
  *
- * Of each: requests and bytes of that second, quantiles in seconds (null: nothing ended), and of each worker by
- * number its state (r ready, s coming, d going, n none), incarnation and requests.
+ * Requests and bytes of that second, quantiles in seconds (null: nothing ended), and of each worker by number its
+ * state (r ready, s coming, d going, n none), incarnation and requests.
  *
- * Return: an object with an array "samples", to be freed by the caller; NULL when there is no memory.
+ * Return: an object, to be freed by the caller; NULL when it is not remembered any more, or there is no memory.
  */
 char *
-vn_history_json(const vn_broker *b, uint64_t after)
+vn_history_sample(const vn_broker *b, uint64_t id)
 {
-	const struct vn_history *h = b->history;
-	uint64_t last = h ? h->n : 0, first = last > VN_HISTORY ? last - VN_HISTORY : 0;
-	json_t *samples = json_array(), *all;
+	uint64_t last = vn_history_last(b);
+	json_t *object;
 	char *text;
 
-	for (uint64_t id = after > first ? after : first; id < last; id++)
-		json_array_append_new(samples, sample_json(h, id + 1));
-	all = json_pack("{s:I, s:I, s:o}", "most", (json_int_t)VN_HISTORY, "last", (json_int_t)last,
-		"samples", samples);
-	text = all ? json_dumps(all, JSON_COMPACT) : NULL;
-	json_decref(all);
+	if (id == 0 || id > last || last - id >= VN_HISTORY)
+		return NULL;
+	object = sample_json(b->history, id);
+	text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+	json_decref(object);
 	return text;
 }

@@ -15,6 +15,8 @@
 struct vn_history *vn_history_new(vn_broker *b);
 struct vn_history *vn_history_free(struct vn_history *h);
 void vn_history_take(struct vn_history *h); /* one sample; by itself each second */
-char *vn_history_json(const vn_broker *b, uint64_t after);
+uint64_t vn_history_last(
+	const vn_broker *b); /* the number of the latest sample; 0: there is none */
+char *vn_history_sample(const vn_broker *b, uint64_t id);
 
 #endif

@@ -11,7 +11,7 @@
  *     /readyz    200: a worker is there to serve, and more are welcome; else 503
  *
  * Metrics are made whole, so that their length is known; they are bounded by the rows of the counters file. The
- * status is streamed, for it has every connection.
+ * status is streamed, for it has every connection, and so is the history, for it has every worker 300 times.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -181,26 +181,40 @@ vn_page_status(vn_client *c, const vn_http_request *r)
 	return rc < 0 ? rc : vn_client_write(c, "}\n", 2);
 }
 
+/* One sample, if it is still remembered; it may take as long as it has workers. */
+static int
+history_sample(vn_client *c, uint64_t id, const char **between)
+{
+	char *text = vn_history_sample(c->control->broker, id);
+	int rc = text ? vn_client_write(c, *between, strlen(*between)) : 0;
+
+	if (rc == 0 && text)
+		rc = vn_client_write(c, text, strlen(text));
+	if (text)
+		*between = ",\n";
+	free(text);
+	return rc < 0 ? rc : vn_client_work(c, VN_CLIENT_WORK);
+}
+
 /**
- * vn_page_history() - the last minutes, or what came after a sample
+ * vn_page_history() - the last minutes, oldest first, or what came after a sample
  */
 int
 vn_page_history(vn_client *c, const vn_http_request *r)
 {
-	uint64_t after = 0;
-	char *text;
-	int rc;
+	uint64_t last = vn_history_last(c->control->broker);
+	uint64_t id = last > VN_HISTORY ? last - VN_HISTORY : 0, after = 0;
+	const char *between = "\n";
+	int rc = vn_http_begin(c, r, 200, "application/json", VN_HTTP_UNKNOWN);
 
 	if (strncmp(r->query, "after=", 6) == 0 && r->query[6] >= '0' && r->query[6] <= '9')
 		after = strtoull(r->query + 6, NULL, 10);
-	text = vn_history_json(c->control->broker, after);
-	if (!text)
-		return vn_http_text(c, r, 500, "out of memory");
-	rc = vn_http_begin(c, r, 200, "application/json", (int64_t)strlen(text));
 	if (rc == 0)
-		rc = vn_client_write(c, text, strlen(text));
-	free(text);
-	return rc;
+		rc = vn_client_printf(c, "{\"most\": %d, \"last\": %llu, \"samples\": [",
+			VN_HISTORY, (unsigned long long)last);
+	for (id = after > id ? after : id; id < last && rc == 0; id++)
+		rc = history_sample(c, id + 1, &between);
+	return rc < 0 ? rc : vn_client_write(c, "\n]}\n", 4);
 }
 
 /**

@@ -3,6 +3,7 @@
  * Http - what is asked over HTTP is answered as RFC 9112 wants it, and nothing else is
  */
 #include "broker/admin.h"
+#include "broker/history.h"
 #include "tests/unit/control.h"
 
 #define HOST "Host: v\r\n"
@@ -221,6 +222,42 @@ START_TEST(status_is_everything_however_much_that_is)
 }
 END_TEST
 
+/* Whoever draws the last minutes has them in pieces, and others are served in between. */
+START_TEST(history_is_told_bit_by_bit)
+{
+	static char text[1 << 17];
+	bench *k = opened();
+	int slow = client(k), quick = client(k);
+	uint32_t n_pings = 0;
+	size_t len = 0;
+	json_t *all;
+	ssize_t n;
+
+	k->broker.history = vn_history_new(&k->broker);
+	for (int i = 0; i < VN_HISTORY + 5; i++)
+		vn_history_take(k->broker.history);
+	say(slow, "GET /history?after=2 HTTP/1.0\r\n\r\n");
+	do {
+		say(quick, "ping\n");
+		hear(k, quick, "OK\n\n");
+		n_pings++;
+		n = recv(slow, text + len, sizeof text - 1 - len, 0);
+		ck_assert(n >= 0 || errno == EAGAIN);
+		len += n > 0 ? (size_t)n : 0;
+	} while (n != 0);
+	text[len] = '\0';
+	ck_assert_uint_ge(n_pings, 10);
+	all = json_loads(body_of(text), 0, NULL);
+	ck_assert_ptr_nonnull(all);
+	ck_assert_uint_eq(json_array_size(json_object_get(all, "samples")), VN_HISTORY);
+	json_decref(all);
+	close(slow);
+	close(quick);
+	k->broker.history = vn_history_free(k->broker.history);
+	bench_free(k);
+}
+END_TEST
+
 START_TEST(commands_may_come_before_and_nothing_after)
 {
 	bench *k = opened();
@@ -264,19 +301,25 @@ END_TEST
 START_TEST(who_is_in_the_middle_of_an_answer_ends_with_the_broker)
 {
 	bench *k = opened();
-	int fds[3];
+	static const char *const asked[] = {
+		"GET /status" END, "GET /metrics" END, "GET /met", "GET /history" END};
+	int fds[4];
 
+	k->broker.history = vn_history_new(&k->broker);
+	for (int i = 0; i < VN_HISTORY; i++)
+		vn_history_take(k->broker.history);
 	fill_conns(k, N_MANY);
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 4; i++) {
 		fds[i] = client(k);
-		say(fds[i], i == 0 ? "GET /status" END : i == 1 ? "GET /metrics" END : "GET /met");
+		say(fds[i], asked[i]);
 	}
 	for (int i = 0; i < 30; i++)
 		turn(k);
+	k->broker.history = vn_history_free(k->broker.history);
 	vn_counters_close(k->broker.counters);
 	k->broker.counters = NULL;
 	vn_control_close(&k->broker);
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 4; i++) {
 		ck_assert(hear_all(k, fds[i]));
 		close(fds[i]);
 	}
@@ -320,6 +363,7 @@ main(void)
 		a_request_that_never_ends_is_given_up,
 		openmetrics_is_for_who_asks,
 		status_is_everything_however_much_that_is,
+		history_is_told_bit_by_bit,
 		commands_may_come_before_and_nothing_after,
 		a_client_of_the_page_speaks_http_alone,
 		who_is_in_the_middle_of_an_answer_ends_with_the_broker,
