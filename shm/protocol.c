@@ -179,6 +179,8 @@ vn_metric_name_is_good(const char *name, size_t len)
 		if (!(name[i] >= 'a' && name[i] <= 'z') && !(name[i] >= '0' && name[i] <= '9') &&
 			name[i] != '_')
 			return false;
+	if (len == 5) /* another "_" comes before it */
+		return memcmp(name, "total", 5) != 0;
 	return len < 6 || memcmp(name + len - 6, "_total", 6) != 0;
 }
 

@@ -172,6 +172,7 @@ START_TEST(what_no_honest_worker_says_is_a_violation)
 	ck_assert_str_eq(ASK(k, &k->one, 0, 0, "\0Jobs"), "name");
 	ck_assert_str_eq(ASK(k, &k->one, 0, 0, "Jobs\0Jobs"), "name");
 	ck_assert_str_eq(ASK(k, &k->one, 0, 0, "jobs_total\0Jobs"), "name");
+	ck_assert_str_eq(ASK(k, &k->one, 0, 0, "total\0Jobs"), "name");
 	ck_assert_str_eq(ASK(k, &k->one, 0, 0, "j{\"}\0Jobs"), "name");
 	ck_assert_uint_eq(k->broker.counters->n_taken[3], 0);
 	ck_assert_ptr_null(ask(k, &k->one, 0, 0, text, sizeof text - 1));

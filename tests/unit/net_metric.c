@@ -51,7 +51,7 @@ END_TEST
 
 START_TEST(bad_names_and_sentences_are_refused)
 {
-	static const char *const bad[] = {"", "Jobs", "jobs-done", "1job", "jobs_total",
+	static const char *const bad[] = {"", "Jobs", "jobs-done", "1job", "jobs_total", "total",
 		"j\303\266bs", "jobs done", "a1234567890123456789012345678901234567890", NULL};
 	char help[VN_METRIC_HELP + 2];
 	vn_hub *h = vn_hub_new();
