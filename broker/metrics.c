@@ -14,12 +14,12 @@
 #define BOUND_EVERY 4
 #define NS          1e9
 
-/* Its texts are printable ASCII (reader.c); these two mean something in quotes. */
+/* Its texts are printable ASCII (reader.c); some of them mean something in quotes, or outside of them. */
 static void
-print_quoted(FILE *out, const char *text)
+print_escaped(FILE *out, const char *text, const char *special)
 {
 	for (; *text; text++) {
-		if (*text == '"' || *text == '\\')
+		if (strchr(special, *text))
 			fputc('\\', out);
 		fputc(*text, out);
 	}
@@ -29,7 +29,7 @@ static void
 print_label(FILE *out, const char *before, const char *name, const char *value)
 {
 	fprintf(out, "%s%s=\"", before, name);
-	print_quoted(out, value);
+	print_escaped(out, value, "\"\\");
 	fputc('"', out);
 }
 
@@ -83,7 +83,7 @@ print_head(vn_metrics *m, const char *name, const char *type, const char *help)
 	const char *total = strcmp(type, "counter") == 0 && !is_open ? "_total" : "";
 
 	fprintf(m->out, "# HELP %s%s ", name, total);
-	print_quoted(m->out, help);
+	print_escaped(m->out, help, is_open ? "\"\\" : "\\");
 	fprintf(m->out, ".\n# TYPE %s%s %s\n", name, total, type);
 	if (is_open && ends_in(name, "_bytes"))
 		fprintf(m->out, "# UNIT %s bytes\n", name);

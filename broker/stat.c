@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <glob.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -274,7 +275,7 @@ print_sample(const stat_run *k, const vn_sample *s)
 		putchar('\n');
 	} else if (s->field->kind == VN_FIELD_REAL) {
 		memcpy(&value, &s->value, sizeof value);
-		printf(" %.17g\n", value);
+		printf(isnan(value) ? " NaN\n" : " %.17g\n", value);
 	} else {
 		printf(" %llu\n", (unsigned long long)s->value);
 	}

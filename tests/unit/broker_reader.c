@@ -52,7 +52,7 @@ own_add(vn_counters *c, uint32_t kind, const char *name)
 	own->row.state = VN_ROW_USED;
 	own->kind = kind;
 	strcpy(own->row.label, name);
-	strcpy(own->help, "Something of a program");
+	strcpy(own->help, "Of \"a\\b\"");
 	for (uint32_t i = 0; i <= VN_COUNTERS_WORKERS; i++)
 		own->values[i] = kind == VN_FIELD_REAL ? VN_NO_REAL : 0;
 }
@@ -145,6 +145,37 @@ START_TEST(what_was_counted_is_found)
 	for (size_t i = 0; i < SUITE_COUNT(unwanted); i++)
 		ck_assert_msg(!strstr(text, unwanted[i]), "%s is there", unwanted[i]);
 	free(text);
+	bench_free(k);
+}
+END_TEST
+
+/* In Prometheus' own format a quote needs no escape there, so one would be shown. */
+START_TEST(help_is_read_as_it_was_written)
+{
+	static const char *const wanted[] = {
+		[VN_METRICS_PROMETHEUS] = "\n# HELP vanilla_app_jobs_total Of \"a\\\\b\".\n",
+		[VN_METRICS_OPENMETRICS] = "\n# HELP vanilla_app_jobs Of \\\"a\\\\b\\\".\n"};
+	bench *k = bench_new();
+	vn_reader *r = calloc(1, sizeof *r);
+	vn_metrics *m = calloc(1, sizeof *m);
+	const char *why;
+
+	ck_assert_int_eq(vn_reader_init(r, k->image, k->size, &why), 0);
+	for (size_t i = 0; i < SUITE_COUNT(wanted); i++) {
+		char *text = NULL;
+		size_t len;
+		FILE *out = open_memstream(&text, &len);
+
+		vn_metrics_begin(m, out, r, (vn_metrics_format)i);
+		while (vn_metrics_step(m))
+			;
+		fclose(out);
+		ck_assert_msg(strstr(text, wanted[i]), "%s is missing", wanted[i]);
+		free(text);
+	}
+	vn_reader_deinit(r);
+	free(m);
+	free(r);
 	bench_free(k);
 }
 END_TEST
@@ -293,6 +324,7 @@ main(void)
 {
 	const TTest *const tests[] = {
 		what_was_counted_is_found,
+		help_is_read_as_it_was_written,
 		quantiles_are_those_of_the_histogram,
 		a_file_that_is_cut_is_refused_or_read_as_far_as_it_goes,
 		rubbish_does_no_harm,
