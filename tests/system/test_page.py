@@ -97,6 +97,21 @@ class Page(Case):
                    == [last + 1])
         service.stop()
 
+    def test_events_that_were_missed_or_come_again(self):
+        service, base = self.service_with_page(workers=1)
+        browser = self.browser()
+        browser.open(f"{base}/")
+        eventually("events", lambda: browser.run(EVENTS))
+        before = browser.run(EVENTS)
+        browser.run("""showEvent({missed: 7});
+for (let i = 0; i < 2; i++)
+  showEvent({id: 9999, time: "2026-01-01T00:00:00.000Z", kind: "limit", level: "warning", text: "once"});""")
+        news = browser.run(EVENTS)[:-len(before)]
+        self.assertEqual([e.split()[0] for e in news], ["limit", "missed"])
+        self.assertTrue(news[0].endswith("once"), news)
+        self.assertTrue(news[1].endswith("7 events were missed"), news)
+        service.stop()
+
     def test_light_dark_and_a_phone(self):
         service, base = self.service_with_page(workers=1)
         ground = 'return getComputedStyle(document.body).backgroundColor;'
