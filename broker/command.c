@@ -72,7 +72,7 @@ stop_run(vn_client *c, char **words, size_t n)
 		return stop_with(c, "stopping", false);
 	if (n == 2 && strcmp(words[1], "now") == 0)
 		return stop_with(c, "stopping now", true);
-	return vn_client_error(c, "usage", "stop, or stop now; not 'stop %.60s'", words[1]);
+	return vn_client_error(c, "usage", "stop, or stop now; not '%.60s'", words[n - 1]);
 }
 
 static int
