@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -19,6 +20,8 @@
 
 #include "broker/broker.h"
 #include "broker/reach.h"
+
+#define SILENCE_MS 3000
 
 typedef struct ctl {
 	const char *path; /* NULL: to be found */
@@ -185,6 +188,20 @@ could_be_result(const char *line)
 	return strcmp(line, "OK\n") == 0 || strncmp(line, "ERR ", 4) == 0;
 }
 
+/* A broker that is stopped, or hangs, never answers; some commands take their time. Whoever waits is told once. */
+static void
+wait_for_answer(const ctl *k, int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	if (!k->follows && poll(&p, 1, SILENCE_MS) == 0)
+		fprintf(stderr,
+			"vanilla: no answer for %d s: the broker is still at it, is stopped, or "
+			"hangs; "
+			"vanilla stat tells which\n",
+			SILENCE_MS / 1000);
+}
+
 /* All answers, until the broker ends the connection. */
 static int
 answers(const ctl *k, FILE *from)
@@ -243,6 +260,7 @@ talk(const ctl *k, int fd)
 		close(fd);
 		return VN_EXIT_SYSTEM;
 	}
+	wait_for_answer(k, fd);
 	code = answers(k, from);
 	fclose(from);
 	return code;

@@ -2,6 +2,7 @@
 """test_control - the control socket, by `vanilla ctl`, by socat, and by clients that behave badly"""
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -32,6 +33,16 @@ class Control(Case):
         """Splits what came into answers: (data lines, result line)."""
         self.assertTrue(text.endswith("\n\n"), repr(text))
         return [(rows[:-1], rows[-1]) for rows in (part.split("\n") for part in text[:-2].split("\n\n"))]
+
+    def test_who_waits_for_a_broker_that_hangs_is_told(self):
+        os.kill(self.broker.pid, signal.SIGSTOP)
+        with subprocess.Popen([VANILLA, "ctl", "-s", self.broker.control, "ping"], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True) as waiting:
+            self.assertIn("no answer for 3 s", waiting.stderr.readline())
+            self.assertIsNone(waiting.poll())
+            os.kill(self.broker.pid, signal.SIGCONT)
+            self.assertEqual(waiting.communicate(timeout=PATIENCE), ("", ""))
+            self.assertEqual(waiting.returncode, 0)
 
     def test_active_connections_are_those_that_have_something_to_do(self):
         service = self.service(helper("probe"), "-r", ANY_PORT, workers=1)
