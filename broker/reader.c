@@ -202,9 +202,23 @@ row_copy(const vn_counters_row *row, void *to, size_t size, vn_sample *s)
 	vn_counters_row *copy = to;
 
 	copy_steadily(row, to, size, &row->sequence);
-	make_text(copy->label, sizeof copy->label);
+	copy->label[sizeof copy->label - 1] = '\0';
 	s->is_gone = copy->state == VN_ROW_GONE;
 	return copy->state == VN_ROW_USED || s->is_gone;
+}
+
+_Static_assert(sizeof((vn_sample *)0)->row >= 3 * sizeof((vn_counters_row *)0)->label, "room");
+
+/* As in a URL: no two labels become one, and what is no printable ASCII reaches nobody. */
+static void
+label_copy(char *to, const char *label)
+{
+	for (; *label; label++)
+		if (*label >= ' ' && *label <= '~')
+			*to++ = *label;
+		else
+			to += sprintf(to, "%%%02X", (unsigned char)*label);
+	*to = '\0';
 }
 
 /* The row and the field under the cursor. Return: false if there is nothing to show of it. */
@@ -219,7 +233,7 @@ sample_field(
 	if (!row_copy(row, &copy, sizeof copy, s) ||
 		(s->is_gone && s->field->kind == VN_FIELD_GAUGE))
 		return false;
-	memcpy(s->row, copy.label, sizeof s->row);
+	label_copy(s->row, copy.label);
 	sample_values(v, row, s);
 	return true;
 }

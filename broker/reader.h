@@ -34,11 +34,10 @@ typedef struct vn_sample {
 	const vn_counters_table *table;
 	const vn_counters_field *field;
 	vn_counters_field own; /* where field points to if workers count it themselves */
-	char row[sizeof((vn_counters_row *)0)
-			 ->label];         /* which row of the table, where it has a label */
-	bool begins;                       /* the first one of its family */
-	bool is_gone;                      /* what it was counted for */
-	uint64_t value;                    /* of a histogram: the sum */
+	char row[360];         /* which row of the table, where it has a label */
+	bool begins;           /* the first one of its family */
+	bool is_gone;          /* what it was counted for */
+	uint64_t value;        /* of a histogram: the sum */
 	uint64_t counts[VN_READER_BOUNDS]; /* of a histogram, by bucket */
 } vn_sample;
 

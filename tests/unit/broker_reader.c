@@ -149,6 +149,33 @@ START_TEST(what_was_counted_is_found)
 }
 END_TEST
 
+START_TEST(no_two_rows_have_one_label)
+{
+	static const char *const labels[] = {"unix:/\303\251", "unix:/\303\250", "unix:/\033"};
+	static const char *const wanted[] = {"accept_pauses_total{listener=\"unix:/%C3%A9\"} 0\n",
+		"accept_pauses_total{listener=\"unix:/%C3%A8\"} 0\n",
+		"accept_pauses_total{listener=\"unix:/%1B\"} 0\n"};
+	bench *k = bench_new();
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+	char full[sizeof k->counters->listeners->row.label];
+
+	for (size_t i = 0; i < SUITE_COUNT(labels); i++)
+		vn_counters_listener(k->counters, labels[i]);
+	memset(full, 0xff, sizeof full);
+	full[sizeof full - 1] = '\0';
+	vn_counters_listener(k->counters, full);
+	memcpy(k->image, k->counters->base, k->size);
+	ck_assert_int_gt(read_all(k, k->size, out), 0);
+	fclose(out);
+	for (size_t i = 0; i < SUITE_COUNT(wanted); i++)
+		ck_assert_msg(strstr(text, wanted[i]), "%s is missing", wanted[i]);
+	free(text);
+	bench_free(k);
+}
+END_TEST
+
 /* In Prometheus' own format a quote needs no escape there, so one would be shown. */
 START_TEST(help_is_read_as_it_was_written)
 {
@@ -311,7 +338,7 @@ START_TEST(a_row_that_was_being_written_when_its_writer_died_is_shown)
 	memset(row->label, 0x9b, sizeof row->label);
 	ck_assert_int_gt(read_all(k, k->size, out), 0);
 	fclose(out);
-	ck_assert_ptr_nonnull(strstr(text, "vanilla_worker_requests_total{worker=\"????"));
+	ck_assert_ptr_nonnull(strstr(text, "vanilla_worker_requests_total{worker=\"%9B%9B"));
 	for (const char *p = text; *p; p++)
 		suite_assert((unsigned char)*p < 0x7f);
 	free(text);
@@ -324,6 +351,7 @@ main(void)
 {
 	const TTest *const tests[] = {
 		what_was_counted_is_found,
+		no_two_rows_have_one_label,
 		help_is_read_as_it_was_written,
 		quantiles_are_those_of_the_histogram,
 		a_file_that_is_cut_is_refused_or_read_as_far_as_it_goes,
