@@ -325,7 +325,7 @@ vn_datagrams_watch(vn_broker_endpoint *e)
 	vn_hub *h = e->broker->hub;
 	uint32_t wanted = d->is_parked ? EPOLLOUT : 0;
 
-	if (!d->is_stalled && e->broker->phase < VN_PHASE_DRAINING)
+	if (!d->is_stalled && !e->disabled && e->broker->phase < VN_PHASE_DRAINING)
 		wanted |= EPOLLIN;
 	if (wanted == d->watched)
 		return;

@@ -372,7 +372,9 @@ vn_endpoint_enable(vn_broker_endpoint *e, bool enable)
 	vn_event(b, enable ? VN_EVENT_LISTENER_ENABLED : VN_EVENT_LISTENER_DISABLED,
 		(vn_about){.endpoint = e}, "%s: %s by request", e->url,
 		enable ? "enabled" : "disabled");
-	if (!enable)
+	if (has_datagrams(e))
+		vn_datagrams_watch(e);
+	else if (!enable)
 		vn_accept_end(e);
 	else if (endpoint_is_asked_for(b, e) && vn_accept_begin(e) < 0)
 		vn_log(b->hub, LOG_ERR, "%s: cannot be enabled: out of memory", e->url);

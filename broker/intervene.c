@@ -6,8 +6,8 @@
  * still sends, or does not read, would put off any other. It is counted under its own reason, by_operator.
  *
  * `listener disable NAME` stops accepting: connections that are there go on, new ones wait in the kernel's queue
- * until it is enabled again, and are refused by the kernel when that is full. It holds for workers that come later
- * as well, until the listener closes.
+ * until it is enabled again, and are refused by the kernel when that is full; so do datagrams, which are lost then.
+ * It holds for workers that come later as well, until the listener closes.
  */
 #include <stdlib.h>
 #include <string.h>

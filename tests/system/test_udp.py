@@ -286,6 +286,21 @@ class Brokered(Suite, Case):
         """Waits until workers have so many that they are not done with."""
         eventually(f"{n} in hand", lambda: self.row(service)["in_hand"] == n)
 
+    def test_a_disabled_endpoint_leaves_them_with_the_kernel(self):
+        service = self.start(V4)
+        client = Client(self, bound(service)[0])
+        self.assertEqual(client.ask(b"before"), b"before")
+        for _ in range(2):
+            service.command("listener disable 1")
+            before = self.row(service)["received_total"]
+            client.send(b"meanwhile")
+            for _ in range(3):
+                self.assertEqual(self.row(service)["received_total"], before)
+            service.command("listener enable 1")
+            self.assertEqual(client.receive()[0], b"meanwhile")
+            self.assertEqual(client.ask(b"again"), b"again")
+        service.stop()
+
     def test_what_a_dead_worker_had_not_taken_goes_to_another(self):
         service = self.start(V4)
         clients = [self.client(service) for _ in range(4)]
