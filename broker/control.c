@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +29,7 @@
 #define LOCK_TRIES     100
 #define LOCK_PAUSE_NS  20000000
 #define DIRECTORY_MODE 0700
+#define WEB_QUIET_S    60 /* then the kernel asks whether it is still there, for as long again */
 
 static void on_event(vn_watch *w, uint32_t events);
 
@@ -73,9 +76,20 @@ reject(int fd, const char *text)
 	vn_client_hang_up(fd);
 }
 
+/* Who follows events may be quiet for ever, and its machine may be gone: it would keep its place. */
+static void
+keep_alive(int fd)
+{
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &(int){WEB_QUIET_S}, sizeof(int));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &(int){WEB_QUIET_S / 6}, sizeof(int));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &(int){6}, sizeof(int));
+}
+
 static void
 web_accepted(vn_control *control, int fd)
 {
+	keep_alive(fd);
 	if (control->n_clients >= control->max_clients)
 		reject(fd, "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n"
 			   "Content-Length: 0\r\n\r\n");

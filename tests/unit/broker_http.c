@@ -2,6 +2,8 @@
 /*
  * Http - what is asked over HTTP is answered as RFC 9112 wants it, and nothing else is
  */
+#include <netinet/tcp.h>
+
 #include "broker/admin.h"
 #include "broker/history.h"
 #include "tests/unit/control.h"
@@ -298,6 +300,38 @@ START_TEST(a_client_of_the_page_speaks_http_alone)
 }
 END_TEST
 
+START_TEST(the_kernel_is_to_notice_when_the_machine_of_a_client_is_gone)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof address;
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 0, idle = 0;
+	bench *k = opened();
+
+	k->n_fds += k->n_fds >= 0 ? -2 : 0; /* those that are open already */
+	ck_assert_int_eq(bind(listener, (void *)&address, sizeof address), 0);
+	ck_assert_int_eq(listen(listener, 1), 0);
+	ck_assert_int_eq(getsockname(listener, (void *)&address, &len), 0);
+	k->broker.admin = vn_control_listen(&k->broker, listener, true);
+	ck_assert_ptr_nonnull(k->broker.admin);
+	ck_assert_int_eq(connect(fd, (void *)&address, sizeof address), 0);
+	for (int i = 0; i < 1000 && k->broker.admin->n_clients == 0; i++)
+		turn(k);
+	ck_assert_uint_eq(k->broker.admin->n_clients, 1);
+	len = sizeof on;
+	getsockopt(k->broker.admin->clients->fd, SOL_SOCKET, SO_KEEPALIVE, &on, &len);
+	getsockopt(k->broker.admin->clients->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, &len);
+	ck_assert_int_eq(on, 1);
+	ck_assert_int_eq(idle, 60);
+	close(fd);
+	for (int i = 0; i < 1000 && k->broker.admin->n_clients > 0; i++)
+		turn(k);
+	vn_admin_close(&k->broker);
+	bench_free(k);
+}
+END_TEST
+
 START_TEST(who_is_in_the_middle_of_an_answer_ends_with_the_broker)
 {
 	bench *k = opened();
@@ -366,6 +400,7 @@ main(void)
 		history_is_told_bit_by_bit,
 		commands_may_come_before_and_nothing_after,
 		a_client_of_the_page_speaks_http_alone,
+		the_kernel_is_to_notice_when_the_machine_of_a_client_is_gone,
 		who_is_in_the_middle_of_an_answer_ends_with_the_broker,
 		an_admin_url_is_for_this_machine_unless_it_says_otherwise,
 	};
