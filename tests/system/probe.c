@@ -25,10 +25,16 @@ struct request {
 	char *argument;
 };
 
+struct word {
+	char text[64];
+};
+
 struct verb {
 	const char *name;
 	int (*run)(struct request *r);
 };
+
+static vn_tx *words; /* to all handlers of this process that wait for one */
 
 __attribute__((format(printf, 2, 3))) static int
 answer(struct request *r, const char *format, ...)
@@ -269,6 +275,35 @@ request_gauge(struct request *r)
 	return answer(r, "set\n");
 }
 
+/* Answers with what another connection brings. */
+static int
+request_wait(struct request *r)
+{
+	vn_rx *rx = vn_subscribe(words);
+	struct word w;
+	int rc;
+
+	if (!rx)
+		return -errno;
+	puts("waiting");
+	rc = vn_recv(rx, &w);
+	vn_rx_close(rx);
+	return rc ? rc : answer(r, "%s\n", w.text);
+}
+
+/* Brings it to all of them, and says how many they were. */
+static int
+request_wake(struct request *r)
+{
+	size_t n = vn_subscribers(words);
+	struct word w;
+	int rc;
+
+	snprintf(w.text, sizeof w.text, "%s", r->argument);
+	rc = vn_send(words, &w);
+	return rc ? rc : answer(r, "%zu woken\n", n);
+}
+
 static const struct verb verbs[] = {
 	{"count", request_count},
 	{"gauge", request_gauge},
@@ -289,6 +324,8 @@ static const struct verb verbs[] = {
 	{"die", request_die},
 	{"spin", request_spin},
 	{"deadline", request_deadline},
+	{"wait", request_wait},
+	{"wake", request_wake},
 };
 
 static int
@@ -342,6 +379,9 @@ main(int argc, char **argv)
 	int rc, option;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	words = vn_broadcast(h, struct word);
+	if (!words)
+		err(1, "vn_broadcast");
 	while ((option = getopt(argc, argv, "rl")) > 0) {
 		resumable |= option == 'r';
 		loops |= option == 'l';

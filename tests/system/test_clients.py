@@ -448,6 +448,53 @@ class Behaviours:
         service.stop()
 
 
+    # What waits for others
+
+    def crowds(self, service, stack):
+        """65 clients of each worker, all with half a line in its hands; some workers may have more."""
+        workers = [w["id"] for w in service.show("workers")] if self.workers else ["alone"]
+        socks, crowds, url = {}, {w: [] for w in workers}, service.url
+
+        def in_hand():
+            conns = service.show("conns limit 1000")
+            return len(conns) == len(socks) and all(c["delivered"] == 2 for c in conns) and conns
+
+        while missing := sum(max(0, 65 - len(crowd)) for crowd in crowds.values()):
+            self.assertLess(len(socks), 800)
+            for _ in range(missing):
+                sock = stack.enter_context(connect_to(url))
+                sock.sendall(b"wa")
+                socks["%s:%d" % sock.getsockname()[:2]] = sock
+            if not self.workers:
+                return [list(socks.values())]
+            crowds = {w: [] for w in workers}
+            for c in eventually("half a line of each in a worker's hands", in_hand):
+                crowds[c["worker"]].append(socks[c["peer"]])
+        return [crowd[:65] for crowd in crowds.values()]
+
+    def test_64_handlers_wait_for_what_the_65th_connection_brings(self):
+        for flags in ((), ("-r",)):
+            options = {"flags": ("--depth", "64")} if self.workers else {}
+            service = self.start(helper("probe"), *flags, ANY_PORT, **options)
+            with contextlib.ExitStack() as stack:
+                crowds = self.crowds(service, stack)
+                for sock in [s for crowd in crowds for s in crowd[1:]]:
+                    sock.sendall(b"it\n")
+                eventually("64 that wait in each", lambda s=service, n=64 * len(crowds):
+                           s.output().count("waiting\n") == n)
+                late = stack.enter_context(service.connect())
+                late.sendall(b"echo late\n")
+                if self.workers:  # each has its fill, and the late one stands in line; alone there is no line
+                    eventually("a late one in line", lambda s=service: "waiting" in {
+                        c["state"] for c in s.show("conns limit 1000")})
+                for i, crowd in enumerate(crowds):
+                    crowd[0].sendall(b"ke news %d\n" % i)
+                    self.assertEqual(receive_line(crowd[0]), b"64 woken\n")
+                    self.assertEqual({receive_line(s) for s in crowd[1:]}, {b"news %d\n" % i})
+                self.assertEqual(receive_line(late), b"late\n")
+            service.stop()
+
+
 class Alone(Behaviours, Case):
     workers = 0
 
