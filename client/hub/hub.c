@@ -46,8 +46,8 @@ vn_hooks_turn(vn_hub *h)
 {
 	bool busy = false;
 
-	for (vn_hook *k = h->hooks, *next; k; k = next) {
-		next = k->next;
+	for (vn_hook *k = h->hooks; k; k = h->next_hook) {
+		h->next_hook = k->next;
 		busy |= k->turn(k);
 	}
 	return busy;
@@ -56,8 +56,8 @@ vn_hooks_turn(vn_hub *h)
 static bool
 hooks_arm(vn_hub *h)
 {
-	for (vn_hook *k = h->hooks, *next; k; k = next) {
-		next = k->next;
+	for (vn_hook *k = h->hooks; k; k = h->next_hook) {
+		h->next_hook = k->next;
 		if (!k->arm(k))
 			return false;
 	}
@@ -363,10 +363,14 @@ vn_hub_hook(vn_hub *h, vn_hook *k)
  * vn_hub_unhook() - no longer
  * @h: hub
  * @k: hooked or not
+ *
+ * Caller: anybody, also what a hook calls in its turn.
  */
 void
 vn_hub_unhook(vn_hub *h, vn_hook *k)
 {
+	if (h->next_hook == k)
+		h->next_hook = k->next;
 	for (vn_hook **link = &h->hooks; *link; link = &(*link)->next)
 		if (*link == k) {
 			*link = k->next;

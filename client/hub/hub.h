@@ -67,7 +67,7 @@ struct vn_hub {
 	vn_wheel *wheel;
 	vn_poller *poller;
 	const vn_sys *sys;
-	vn_hook *hooks;
+	vn_hook *hooks, *next_hook; /* whose turn is next, while they are gone through */
 	vn_stacks *stacks;
 	vn_co *all;
 	uint32_t n_coroutines;

@@ -64,7 +64,7 @@ struct vn_pool {
 	uint32_t limit, n_accepted;
 	uint32_t n_new; /* put since threads were woken */
 	bool closed;
-	vn_owned owned;
+	vn_owned owned, witness;
 
 	/* everybody's */
 	vn_handoff todo;
@@ -229,6 +229,7 @@ pool_free(vn_pool *p)
 		return NULL;
 	vn_hub_unhook(p->hub, &p->hook);
 	vn_hub_disown(&p->owned);
+	vn_hub_disown(&p->witness);
 	vn_watch_remove(p->hub->poller, &p->bell);
 	if (p->bell_fd >= 0)
 		close(p->bell_fd);
@@ -321,6 +322,18 @@ pool_rung(vn_watch *w, uint32_t events)
 	(void)events;
 }
 
+/* The hub ends: what `drop` may want to close is still there. */
+static void
+pool_told(vn_owned *o)
+{
+	vn_pool *p = (vn_pool *)(void *)((char *)o - offsetof(vn_pool, witness));
+
+	workers_end(p);
+	pool_collect(p);
+	assert(p->n_accepted == 0);
+	p->n_started = 0;
+}
+
 static void
 pool_disowned(vn_owned *o)
 {
@@ -330,9 +343,6 @@ pool_disowned(vn_owned *o)
 		p->hub->files = NULL;
 	if (p->hub->calls == p)
 		p->hub->calls = NULL;
-	workers_end(p);
-	pool_collect(p);
-	assert(p->n_accepted == 0);
 	pool_free(p);
 }
 
@@ -372,6 +382,7 @@ vn_pool_new(vn_hub *h, unsigned n_threads, unsigned n_waiting)
 	p->hook = (vn_hook){.turn = pool_turn, .arm = pool_arm};
 	vn_hub_hook(h, &p->hook);
 	vn_hub_own(h, &p->owned, pool_disowned);
+	vn_hub_witness(h, &p->witness, pool_told);
 	return p;
 }
 

@@ -366,6 +366,64 @@ START_TEST(closed_and_freed_with_calls_in_flight)
 }
 END_TEST
 
+/* An argument that others are told by, if it does not come back. */
+typedef struct duty {
+	gate *gate;
+	vn_pool *pool, *other;
+	vn_tx *tx;
+	vn_stream *stream;
+	bool has_left;
+} duty;
+
+static void
+duty_drop(void *arg)
+{
+	duty *d = arg;
+
+	d->gate->n_dropped++;
+	vn_close(d->tx);
+	vn_close(d->stream);
+	vn_close(d->other);
+}
+
+static int
+call_with_duty(vn_hub *h, void *arg)
+{
+	duty *d = arg;
+
+	vn_timeout(h, 10 * VN_MS);
+	ck_assert_int_lt(vn_pool_call_or_drop(d->pool, pass_gate, d, duty_drop), 0);
+	d->has_left = true;
+	return 0;
+}
+
+START_TEST(an_argument_that_is_dropped_may_close_what_it_has)
+{
+	for (int ends = 0; ends < 2; ends++) { /* while the hub runs, or with it */
+		int n_fds = suite_n_fds();
+		vn_hub *h = hub_open();
+		gate *g = gate_open();
+		duty d = {.gate = g, .pool = vn_pool(h, 1), .other = vn_pool(h, 1)};
+		vn_pair pair = vn_queue(h, int, 1);
+		vn_stream *streams[2];
+
+		ck_assert_int_eq(vn_os_pipe(h, streams), 0);
+		d.tx = pair.tx;
+		d.stream = streams[0];
+		vn_spawn(h, call_with_duty, &d);
+		while (!d.has_left)
+			vn_sleep(h, VN_MS);
+		gate_let(g, 1);
+		if (!ends)
+			ck_assert_int_eq(vn_recv(pair.rx, &(int){0}), -EPIPE);
+		vn_hub_close(h);
+		ck_assert_int_eq(g->n_dropped, 1);
+		gate_close(g);
+		ck_assert_int_eq(suite_n_fds(), n_fds);
+	}
+}
+END_TEST
+
 static int
 signals_of_thread(void *arg)
 {
@@ -603,9 +661,9 @@ main(void)
 		a_group_that_is_cancelled_leaves_calls_that_are_finished,
 		what_is_not_waited_for_is_not_begun, closing_finishes_what_was_accepted,
 		a_hub_stops_with_calls_in_flight, closed_and_freed_with_calls_in_flight,
-		threads_take_no_signals, no_call_is_lost_or_mixed_up,
-		one_after_another_nobody_sleeps_for_ever, a_hub_that_falls_asleep_misses_nothing,
-		a_thread_that_falls_asleep_misses_nothing,
+		an_argument_that_is_dropped_may_close_what_it_has, threads_take_no_signals,
+		no_call_is_lost_or_mixed_up, one_after_another_nobody_sleeps_for_ever,
+		a_hub_that_falls_asleep_misses_nothing, a_thread_that_falls_asleep_misses_nothing,
 		impatient_callers_get_their_own_result_or_none,
 		a_call_in_flight_is_no_deadlock_and_none_is};
 
