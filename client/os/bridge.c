@@ -119,6 +119,16 @@ bank_flush(vn_bank *b)
 		shore_ring(theirs(b));
 }
 
+/* There is room for little more: news when nothing else comes of this turn. */
+static void
+bank_yield_room(vn_bank *b)
+{
+	if (way_in(b)->n_given == 0)
+		return;
+	way_in(b)->n_given = 0;
+	shore_ring(theirs(b));
+}
+
 /* True if it was told, and is perhaps no more. */
 static bool
 bank_hear(vn_bank *b)
@@ -141,6 +151,7 @@ bank_turn(vn_hook *k)
 		return true;
 	if (bank_look(b))
 		bank_flush(b);
+	bank_yield_room(b);
 	return false;
 }
 

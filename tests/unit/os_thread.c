@@ -258,6 +258,51 @@ START_TEST(who_finds_no_room_waits_and_goes_on_when_there_is_some)
 }
 END_TEST
 
+typedef struct bulk {
+	unsigned char bytes[65536];
+} bulk;
+
+enum { FIRST = 10 };
+
+/* Receives some of those that are there, then waits for something else. */
+static int
+receive_some(vn_hub *h, vn_pair parent, void *arg)
+{
+	vn_stream *go_on = vn_os_stream(h, *(int *)arg, 0);
+	bulk *item = malloc(sizeof *item);
+
+	IN_THREAD(vn_os_read(go_on, item, 1) == 1);
+	for (int i = 0; i < FIRST; i++)
+		IN_THREAD(vn_recv(parent.rx, item) == 0);
+	IN_THREAD(vn_os_read(go_on, item, 1) == 1);
+	free(item);
+	return 0;
+}
+
+START_TEST(room_is_told_by_who_receives_no_more_for_now)
+{
+	vn_hub *h = hub_new();
+	int fds[2];
+	vn_pair t;
+	bulk *item = calloc(1, sizeof *item);
+
+	ck_assert_int_eq(pipe(fds), 0);
+	t = vn_thread_spawn(h, bulk, receive_some, &fds[0]);
+	for (int i = 0; i < 64; i++)
+		ck_assert_int_eq(vn_send(t.tx, item), 0);
+	ck_assert_int_eq(write(fds[1], "x", 1), 1);
+	vn_timeout(h, 30 * VN_SEC);
+	for (int i = 0; i < FIRST; i++)
+		ck_assert_int_eq(vn_send(t.tx, item), 0);
+	vn_deadline(h, vn_now(h) + 10 * VN_MS);
+	ck_assert_int_eq(vn_send(t.tx, item), -ETIMEDOUT);
+	ck_assert_int_eq(write(fds[1], "x", 1), 1);
+	vn_hub_free(h);
+	close(fds[1]);
+	free(item);
+}
+END_TEST
+
 START_TEST(a_receiver_that_closes_is_epipe_to_who_waits_and_to_who_comes)
 {
 	vn_hub *h = hub_new();
@@ -802,6 +847,7 @@ main(void)
 		items_of_all_sizes_arrive_in_order_both_ways,
 		how_it_returned_is_told_when_all_that_it_sent_is_received,
 		who_finds_no_room_waits_and_goes_on_when_there_is_some,
+		room_is_told_by_who_receives_no_more_for_now,
 		a_receiver_that_closes_is_epipe_to_who_waits_and_to_who_comes,
 		ends_are_like_all_others,
 		an_end_that_was_adopted_dies_with_its_coroutine,
