@@ -94,17 +94,28 @@ process_ended(vn_watch *w, uint32_t events)
 }
 
 static int
+process_signal_alone(const vn_process *p, int signal)
+{
+	int rc = p->hub->sys->kill(p->hub->sys, p->pidfd, signal);
+
+	if (rc != -ENOSYS) /* old tools and filters do not know the call */
+		return rc;
+	return kill(p->pid, signal) < 0 ? -errno : 0;
+}
+
+/* One that has left its group is not to be missed; killed twice it does not notice. */
+static int
 process_signal(const vn_process *p, int signal)
 {
-	int rc = -ENOSYS;
+	int rc = 0;
 
 	if (p->is_taken)
 		return -ESRCH;
-	if (!p->own_group)
-		rc = p->hub->sys->kill(p->hub->sys, p->pidfd, signal);
-	if (rc != -ENOSYS) /* old tools and filters do not know the call */
+	if (p->own_group)
+		rc = kill(-p->pid, signal) < 0 ? -errno : 0;
+	if (p->own_group && signal != SIGKILL && getpgid(p->pid) == p->pid)
 		return rc;
-	return kill(p->own_group ? -p->pid : p->pid, signal) < 0 ? -errno : 0;
+	return process_signal_alone(p, signal);
 }
 
 static void
@@ -339,7 +350,7 @@ process_stop(vn_process *p, vn_time grace)
 	if (rc != -ETIMEDOUT && rc != -ECANCELED && rc != -EDEADLK)
 		return rc;
 	process_signal(p, SIGKILL);
-	return vn_process_wait(p, NULL);
+	return p->is_closed ? -EPIPE : vn_process_wait(p, NULL);
 }
 
 /**

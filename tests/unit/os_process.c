@@ -615,6 +615,74 @@ START_TEST(a_group_of_its_own_is_signalled_as_a_whole)
 }
 END_TEST
 
+/* In another group there is nobody whom a signal to its first one reaches. */
+START_TEST(one_that_left_its_group_is_signalled_all_the_same)
+{
+	vn_hub *h = hub_open();
+	const char *const argv[] = {"perl", "-e",
+		"setpgrp(0, getpgrp(getppid())) or die; $| = 1; print 'x'; sleep 1000", NULL};
+	vn_process *p;
+
+	for (int i = 0; i < 4; i++) {
+		p = start(h, argv, &(vn_exec){.own_group = true});
+		ck_assert_int_eq(vn_os_read(vn_process_stdout(p), (char[1]){0}, 1), 1);
+		ck_assert_int_ne(getpgid(vn_process_pid(p)), vn_process_pid(p));
+		if (i == 0) {
+			ck_assert_int_eq(vn_process_terminate(p), 0);
+			ck_assert_int_eq(killer(p), SIGTERM);
+		} else if (i == 1) {
+			ck_assert_int_eq(vn_process_signal(p, SIGKILL), 0);
+			ck_assert_int_eq(killer(p), SIGKILL);
+		}
+		if (i < 3) /* the last one goes with the hub */
+			vn_close(p);
+		while (i == 2 && h->n_sources > 0)
+			vn_sleep(h, VN_MS);
+	}
+	vn_hub_close(h);
+	no_children();
+}
+END_TEST
+
+static int
+stop_it(vn_hub *h, void *arg)
+{
+	(void)h;
+	return vn_process_stop(arg, VN_NEVER);
+}
+
+static int
+return_at_once(vn_hub *h, void *arg)
+{
+	(void)h;
+	(void)arg;
+	return 0;
+}
+
+/* Its end is taken between the cancel and the coroutine that is told of it. */
+START_TEST(closed_while_somebody_stops_it)
+{
+	vn_hub *h = hub_open();
+	vn_process *p = start(h, SH("trap '' TERM; echo; exec sleep 1000"), NULL);
+	vn_group *g = vn_group_new(h);
+
+	ck_assert_int_eq(vn_os_read(vn_process_stdout(p), (char[1]){0}, 1), 1);
+	vn_group_spawn(g, stop_it, p);
+	vn_sleep(h, VN_MS);
+	for (int i = 0; i < 2 * VN_TURN; i++)
+		vn_spawn(h, return_at_once, NULL);
+	vn_group_cancel(g);
+	vn_close(p);
+	ck_assert_int_eq(waitid(P_PID, (id_t)vn_process_pid(p), &(siginfo_t){.si_pid = 0},
+				 WEXITED | WNOWAIT),
+		0);
+	ck_assert_int_eq(vn_group_wait(g), -EPIPE);
+	vn_group_free(g);
+	vn_hub_close(h);
+	no_children();
+}
+END_TEST
+
 START_TEST(an_end_that_somebody_else_took_is_told)
 {
 	vn_hub *h = hub_open();
@@ -801,6 +869,7 @@ main(void)
 		no_signal_is_blocked_or_ignored_there,
 		one_that_writes_without_end_waits_or_dies_of_it,
 		output_may_end_before_it_does_and_after, a_group_of_its_own_is_signalled_as_a_whole,
+		one_that_left_its_group_is_signalled_all_the_same, closed_while_somebody_stops_it,
 		an_end_that_somebody_else_took_is_told, other_children_are_left_alone,
 		children_die_with_a_parent_that_is_killed,
 		a_child_whose_parent_is_gone_already_executes_nothing,
