@@ -177,13 +177,14 @@ cable_fault(vn_cable *c, const char *what)
 	vn_cable_fault(c, what);
 }
 
+/* A lane full at most: one that never stops talking does not keep us from everything else. */
 static void
 cable_take(vn_cable *c)
 {
 	vn_desc batch[BATCH];
-	int n;
+	int n, left = N_SLOTS;
 
-	while (c->is_up && (n = vn_lane_rx_take(&c->link.rx, batch, BATCH)) != 0) {
+	while (c->is_up && left > 0 && (n = vn_lane_rx_take(&c->link.rx, batch, BATCH)) != 0) {
 		const char *bad = n < 0 ? "cursor" : NULL;
 
 		vn_link_release(&c->link);
@@ -191,6 +192,7 @@ cable_take(vn_cable *c)
 			bad = cable_act(c, &batch[i]);
 		if (bad)
 			cable_fault(c, bad);
+		left -= n;
 	}
 }
 
