@@ -126,6 +126,7 @@ binding_add(vn_binding *i, const vn_datagram_head *h, const void *data, size_t r
 	if (!vn_frames_add(&i->in, &i->in_area, h, data, size_class))
 		return false;
 	i->n_blocks += i->in.chain.last != last;
+	i->n_blocks += VN_FRAME_HEAD + h->len > VN_BLOCK_MAX; /* that one lies in two */
 	return true;
 }
 

@@ -219,6 +219,15 @@ vn_datagrams_sweep(vn_broker *b)
 	}
 }
 
+/* Datagrams of the frame at sending.at that have left one by one. The head is the worker's: not more than it has. */
+static uint32_t
+count_left_alone(const vn_binding *i, const vn_datagram_head *h)
+{
+	uint32_t n = vn_frame_datagrams(h), left = h->segment ? i->sending.skip / h->segment : 0;
+
+	return left < n ? left : n;
+}
+
 /* Datagrams that will not be sent any more. */
 uint64_t
 vn_binding_unsent(vn_binding *i)
@@ -233,6 +242,8 @@ vn_binding_unsent(vn_binding *i)
 		if (vn_frame_at(&i->out_area, block, at, &f) <= 0 || f.end > i->queued)
 			break;
 		n += vn_frame_datagrams(&f.head);
+		if (at == i->sending.at)
+			n -= count_left_alone(i, &f.head);
 		at = f.end;
 	}
 	return n;

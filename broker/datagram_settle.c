@@ -43,18 +43,35 @@ count_left(const vn_frame *f, uint64_t acked)
 	return vn_frame_datagrams(&f->head) - (uint32_t)((acked - start) / f->head.segment);
 }
 
+/* What is left of a frame from `start` on, as a frame: where it lies. */
+static const void *
+frame_rest(const vn_binding *i, const vn_frame *f, uint64_t start, vn_datagram_head *h)
+{
+	uint64_t first = f->end - f->head.len;
+	uint32_t done = start > first ? (uint32_t)(start - first) : 0;
+
+	*h = f->head;
+	h->len -= done;
+	if (h->len <= h->segment)
+		h->segment = 0;
+	return vn_area_at(i->in_area.segment, f->block, f->offset + done);
+}
+
 /* What the worker had not taken is given to others, out of its lane, which is ours. */
 static void
 settle_frame(vn_binding *i, const vn_frame *f, uint64_t start)
 {
 	vn_broker_endpoint *e = i->endpoint;
+	vn_datagram_head h;
+	const void *data;
 
 	if (start < i->untaken) {
 		vn_datagrams_lost(e, VN_LOST_WORKER_DIED, count_left(f, i->acked));
 		return;
 	}
-	vn_count(&e->count->n_datagrams_again, vn_frame_datagrams(&f->head));
-	vn_datagrams_give(e, &f->head, vn_area_at(i->in_area.segment, f->block, f->offset), 0);
+	data = frame_rest(i, f, start, &h);
+	vn_count(&e->count->n_datagrams_again, vn_frame_datagrams(&h));
+	vn_datagrams_give(e, &h, data, 0);
 }
 
 /**

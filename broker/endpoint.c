@@ -48,6 +48,7 @@ endpoint_free(vn_broker_endpoint *e)
 		return NULL;
 	if (e->count)
 		vn_counters_row_end(&e->count->row);
+	vn_gate_free(e->gate);
 	free(e->asked);
 	free(e->name);
 	free(e);
@@ -301,6 +302,19 @@ endpoint_wanted(vn_broker *b, const char *url, bool datagrams, int *rc)
 	return NULL;
 }
 
+/* A worker that asks twice, by two names perhaps, would have the endpoint taken away when it closes one of them. */
+static vn_broker_endpoint *
+endpoint_once(vn_broker_endpoint *e, const vn_worker *w, int *rc)
+{
+	if (!e || w->listener_of[e->index] == VN_NO_LISTENER)
+		return e;
+	vn_log(e->broker->hub, LOG_ERR,
+		"%s: worker %u.%u listens there already; it has to close that listener first",
+		e->url, w->number, w->incarnation);
+	*rc = -EADDRINUSE;
+	return NULL;
+}
+
 /* Its connections, or its datagrams, may go to this worker. */
 static int
 endpoint_give(vn_broker_endpoint *e, vn_worker *w, uint16_t number)
@@ -330,7 +344,7 @@ vn_endpoint_ask(vn_broker *b, vn_worker *w, uint16_t number, const char *url, ui
 	vn_broker_endpoint *e = NULL;
 
 	if (b->phase < VN_PHASE_DRAINING)
-		e = endpoint_wanted(b, url, flags & VN_DATAGRAM, &rc);
+		e = endpoint_once(endpoint_wanted(b, url, flags & VN_DATAGRAM, &rc), w, &rc);
 	else
 		rc = -ECANCELED;
 

@@ -16,7 +16,7 @@ import unittest
 
 from support import Case, eventually, helper
 
-EMSGSIZE, ENODEV, EINVAL, EADDRNOTAVAIL = -90, -19, -22, -99
+EMSGSIZE, ENODEV, EINVAL, EADDRNOTAVAIL, ENOBUFS = -90, -19, -22, -99, -105
 MAX4, MAX6 = 65507, 65527
 LO = socket.if_nametoindex("lo")
 V4, V6, ANY4, ANY6 = "udp://127.0.0.1:0", "udp://[::1]:0", "udp://0.0.0.0:0", "udp://[::]:0"
@@ -334,6 +334,23 @@ class Brokered(Suite, Case):
         self.assertEqual(client.ask("and on"), b"and on")
         service.stop()
 
+    def test_groups_of_the_dead_leave_room_for_others(self):
+        service = self.start(V4)
+        client = self.client(service)
+        answers = [client.tell(f"!join 239.255.18.{n} lo") for n in range(1, 41)]
+        self.assertEqual(set(answers), {"0", str(ENOBUFS)}, "an endpoint has a limited number of groups")
+        client.send("!die")
+        eventually("a death", lambda: self.row(service)["lost_total"]["worker_died"] == 1)
+        self.assertEqual(client.tell("!join 239.255.19.1 lo"), "0")
+        self.assertEqual(client.tell("!join 239.255.18.1 lo"), "0")
+        service.stop()
+
+    def test_an_endpoint_is_bound_once_whatever_it_is_called(self):
+        service = self.service(helper("datagrams"), "sip", "sip", workers=1, ready=False,
+                               flags=["-l", "sip=udp://127.0.0.1:0"])
+        self.assertNotEqual(service.wait(), 0)
+        self.assertIn("worker 1.1 listens there already; it has to close that listener first", service.output())
+
     def test_a_reload_loses_nothing(self):
         service = self.start(V4, flags=["--reload-trial", "100ms"])
         before = set(service.worker_pids())
@@ -387,6 +404,18 @@ class Brokered(Suite, Case):
 
 class Several(Brokered):
     workers = 3
+
+    def test_who_closes_in_the_middle_of_a_run_leaves_the_rest_to_another(self):
+        service = self.start(V4)
+        client = self.client(service)
+        client.sock.sendmsg([b"first.second!close", b"third.fourth"],
+                            [(socket.IPPROTO_UDP, 103, struct.pack("H", 6))], 0, (client.host, client.port))
+        client.n_sent += 5
+        self.assertEqual([client.receive()[0] for _ in range(4)], [b"first.", b"second", b"third.", b"fourth"])
+        client.sock.settimeout(20)
+        self.assertEqual(self.sums(service, client), (client.n_sent - 1, 0))
+        self.assertEqual(self.row(service)["given_again_total"], 2)
+        service.stop()
 
 
 if __name__ == "__main__":
