@@ -59,8 +59,9 @@ refuse_waiting(vn_broker_endpoint *e, vn_refusal refusal)
 {
 	vn_broker *b = e->broker;
 	const vn_sys *sys = b->hub->sys;
+	int fd = 0;
 
-	for (int fd = 0, n = 0; fd >= 0 && n < ACCEPT_BATCH; n++) {
+	for (int n = 0; fd >= 0 && n < ACCEPT_BATCH; n++) {
 		struct sockaddr_storage sa;
 		socklen_t len = sizeof sa;
 
@@ -71,6 +72,8 @@ refuse_waiting(vn_broker_endpoint *e, vn_refusal refusal)
 			refuse_one(e, fd, refusal);
 		b->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	}
+	if (fd == -EAGAIN)
+		e->blocked_since = 0; /* nobody waits: whoever comes next has as long */
 }
 
 static void

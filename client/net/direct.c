@@ -170,7 +170,7 @@ linger_begin(vn_conn *c)
 		return;
 	}
 	c->flags |= VN_CONN_LINGER;
-	c->linger_until = c->net->hub->now + LINGER;
+	c->linger_until = vn_hub_after(c->net->hub, LINGER);
 	c->linger_next = NULL;
 	c->linger_link = d->lingering_last;
 	*d->lingering_last = c;

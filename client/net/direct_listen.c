@@ -182,7 +182,8 @@ admit(vn_listener *l, int fd, const vn_desc_peer *peer)
 	int rc;
 
 	if (refusal == VN_ADMITTED && now)
-		refusal = vn_gate_enter(door->gate, &door->options, peer, l->net->hub->now);
+		refusal = vn_gate_enter(
+			door->gate, &door->options, peer, vn_hub_after(l->net->hub, 0));
 	if (refusal != VN_ADMITTED) {
 		close_by_reset(fd);
 		refusal_count(door, refusal);
@@ -229,8 +230,9 @@ refuse_waiting(vn_listener *l, vn_refusal refusal)
 	vn_direct *d = vn_direct_of(l->net);
 	const vn_sys *sys = l->net->hub->sys;
 	uint32_t n = 0;
+	int fd = 0;
 
-	for (int fd = 0; fd >= 0 && n < ACCEPT_BATCH; n += fd >= 0) {
+	for (; fd >= 0 && n < ACCEPT_BATCH; n += fd >= 0) {
 		struct sockaddr_storage sa;
 		socklen_t len = sizeof sa;
 
@@ -243,6 +245,8 @@ refuse_waiting(vn_listener *l, vn_refusal refusal)
 			refusal_count(l->door, refusal);
 		d->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	}
+	if (fd == -EAGAIN)
+		l->blocked_since = 0; /* nobody waits: whoever comes next has as long */
 	if (n && !l->door)
 		vn_log(l->net->hub, LOG_WARNING, "%s: connections refused: %s %" PRIu32, l->url,
 			vn_refusal_name(refusal), n);
@@ -263,18 +267,19 @@ accept_pause(vn_listener *l, int rc)
 {
 	vn_hub *h = l->net->hub;
 	vn_refusal refusal = vn_refusal_of(rc);
+	vn_time now = vn_hub_after(h, 0); /* the hub may have slept for long */
 
 	if (!l->blocked_since) {
-		l->blocked_since = h->now;
-		if (h->now - l->blocked_told >= TELL_EVERY) {
-			l->blocked_told = h->now;
+		l->blocked_since = now;
+		if (now - l->blocked_told >= TELL_EVERY) {
+			l->blocked_told = now;
 			vn_log(h, LOG_WARNING, "%s: %s", l->url, pause_advice(refusal));
 		}
-	} else if (h->now - l->blocked_since >= l->patience) {
+	} else if (now - l->blocked_since >= l->patience) {
 		refuse_waiting(l, refusal);
 	}
 	vn_watch_remove(h->poller, &l->watch);
-	vn_wheel_arm(h->wheel, &l->pause, h->now + PAUSE);
+	vn_wheel_arm(h->wheel, &l->pause, now + PAUSE);
 }
 
 static void
@@ -317,7 +322,8 @@ vn_direct_header(vn_conn *c, bool is_last)
 		return;
 	}
 	if (rc == 0)
-		refusal = vn_gate_enter(door->gate, &door->options, &peer, c->net->hub->now);
+		refusal = vn_gate_enter(
+			door->gate, &door->options, &peer, vn_hub_after(c->net->hub, 0));
 	if (refusal != VN_ADMITTED) {
 		vn_direct_refuse(c, refusal);
 		return;

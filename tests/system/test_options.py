@@ -187,6 +187,11 @@ class Suite:
         self.assert_reset(late)
         self.refused(service, "max", 1)
         self.assert_served(first)
+        time.sleep(0.5)
+        later = self.client(service)
+        started = time.monotonic()
+        self.assert_reset(later)
+        self.assertGreater(time.monotonic() - started, 0.25, "it has as long as the one before")
 
     def test_accept_timeout(self):
         for resumable in (False, True):
@@ -344,6 +349,7 @@ class Suite:
         service = self.start("tcp://127.0.0.1:0?backlog=64&nodelay=off&reuseport&dscp=10&accept=20s&idle=1m&progress=1m"
                              "&max=100&per_address=50&rate=1k&allow=127.0.0.0/8&deny=127.9.0.0/16&keepalive=1m")
         self.assert_served(self.client(service))
+        service.stop()
 
 
 class Alone(Suite, Case):
