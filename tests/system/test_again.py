@@ -6,7 +6,9 @@ each answer shows whether a request was lost, run twice, or given another number
 """
 import contextlib
 import os
+import pathlib
 import random
+import re
 import signal
 import socket
 import time
@@ -145,6 +147,37 @@ class Steps(Again):
             self.kill(service, service.show("workers")[0])
             self.assertEqual(receive_all(sock), b"x" * 900_000 + b"1 1 big\n")
         self.assert_calm(service, deaths=1)
+        service.stop()
+
+    def segments(self, service):
+        """What the broker shares with workers, mapped or open: its names, which end with the incarnation."""
+        proc = pathlib.Path(f"/proc/{service.pid}")
+        links = []
+        for fd in (proc / "fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                links.append(os.readlink(fd))
+        return set(re.findall(r"/memfd:(vanilla-(?:broker|worker)-\d+)",
+                              "\n".join([(proc / "maps").read_text(), *links])))
+
+    def test_segments_of_the_dead_are_gone_while_a_client_still_drains_their_output(self):
+        service = self.again(url=f"unix:{self.folder()}/s", workers=1, options=("--window", "2M"))
+        with service.connect() as sock:
+            for n in range(1, 4):
+                sock.sendall(b"big 500000\n")
+                conn = eventually("committed output that is still to be sent", lambda n=n: [
+                    c for c in service.show("conns") if c["queued"] >= 500_000 * n and c["committed"] == 11 * n])
+                self.assertLess(conn[0]["sent"], 500_000, "the client has read nothing")
+                gone = {f"vanilla-broker-{n}", f"vanilla-worker-{n}"}
+                self.assertEqual(self.segments(service), gone, "those of the only worker")
+                self.kill(service, service.show("workers")[0])
+                eventually("its segments gone", lambda gone=gone: not self.segments(service) & gone)
+                self.assertGreater(service.show("info")["spilled_bytes"], 300_000 * n)
+            for n in range(1, 4):
+                self.assertEqual(receive(sock, 500_000), b"x" * 500_000)
+                self.assertEqual(receive_line(sock), b"%d 1 big\n" % n)
+            self.assertEqual(ask(sock, "echo last"), "4 1 last")
+        eventually("nothing kept", lambda: service.show("info")["spilled_bytes"] == 0)
+        self.assert_calm(service, deaths=3)
         service.stop()
 
     def test_what_was_published_counts_though_nobody_had_taken_it(self):

@@ -285,6 +285,54 @@ START_TEST(a_block_that_is_still_being_sent_is_not_to_be_written)
 }
 END_TEST
 
+/* Publishes n bytes, in blocks that none of its output lies in, beginning with that one. */
+static void
+flood(bench *k, uint32_t block, uint64_t n)
+{
+	while (n) {
+		uint32_t len = n < VN_BLOCK_MAX ? (uint32_t)n : VN_BLOCK_MAX;
+
+		tell(k, (vn_desc){.kind = VN_KIND_SEND,
+				.len = len,
+				.block = block,
+				.pos = k->record->queued});
+		block += VN_BLOCK_MAX / VN_GRANULE;
+		n -= len;
+	}
+}
+
+/* Whatever its window: a worker can have all of its own lane on its way to one client, and not a byte more. */
+START_TEST(output_that_is_not_sent_is_bounded_by_the_lane)
+{
+	for (int client_reads = 0; client_reads < 2; client_reads++) {
+		bench *k = bench_new();
+		uint64_t sent = 0;
+
+		k->record->flags &= ~(uint32_t)VN_R_WRITABLE;
+		flood(k, 0, AREA);
+		ck_assert(!k->worker.broken);
+		if (client_reads) { /* what the kernel has taken makes room for as much */
+			k->record->flags |= VN_R_WRITABLE;
+			vn_socket_want_output(&k->broker, k->record);
+			vn_socket_outputs(&k->broker);
+			sent = k->record->sent;
+			ck_assert(sent > 0 && sent < AREA);
+			k->record->flags &= ~(uint32_t)VN_R_WRITABLE;
+			flood(k, 1, sent);
+			ck_assert_msg(!k->worker.broken, "%s", k->said);
+		}
+		ck_assert_uint_eq(k->record->queued - k->record->sent, AREA);
+		ck_assert_uint_eq(k->broker.count->n_violations, 0);
+		flood(k, 2, 1);
+		ck_assert(k->worker.broken);
+		ck_assert_ptr_nonnull(strstr(k->said, "bad len in SEND"));
+		ck_assert_uint_eq(k->broker.count->n_violations, 1);
+		ck_assert_uint_eq(k->record->queued, AREA + sent);
+		bench_free(k);
+	}
+}
+END_TEST
+
 START_TEST(a_generation_that_is_over_is_counted_and_ignored)
 {
 	bench *k = bench_new();
@@ -1027,6 +1075,7 @@ main(void)
 		a_connection_of_somebody_else_is_not_to_be_named,
 		nothing_comes_after_the_end,
 		a_block_that_is_still_being_sent_is_not_to_be_written,
+		output_that_is_not_sent_is_bounded_by_the_lane,
 		a_generation_that_is_over_is_counted_and_ignored,
 		a_late_close_does_not_meet_the_next_connection,
 		a_close_that_crosses_its_taking_back_is_honoured,
