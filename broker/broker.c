@@ -29,6 +29,7 @@
 #include "broker/notify.h"
 #include "broker/patience.h"
 #include "broker/quarantine.h"
+#include "broker/recent.h"
 #include "broker/recorder.h"
 #include "broker/socket.h"
 #include "broker/worker.h"
@@ -103,7 +104,8 @@ open_all(vn_broker *b)
 
 	if (code == 0 &&
 		(!(b->change = vn_change_new(b)) || !(b->recorder = vn_recorder_new()) ||
-			!(b->events = vn_events_new(b)) || !(b->history = vn_history_new(b))))
+			!(b->events = vn_events_new(b)) || !(b->history = vn_history_new(b)) ||
+			!(b->recent = vn_recent_new())))
 		code = VN_EXIT_SYSTEM;
 	if (code == 0)
 		vn_poller_records(
@@ -182,6 +184,7 @@ close_all(vn_broker *b)
 		close(b->reserve);
 	b->recorder = vn_recorder_free(b->recorder);
 	b->history = vn_history_free(b->history);
+	b->recent = vn_recent_free(b->recent);
 	b->events = vn_events_free(b->events);
 	b->notify = vn_notify_free(b->notify);
 	vn_log_deinit(b);

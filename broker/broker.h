@@ -287,8 +287,9 @@ struct vn_broker {
 	struct vn_change *change;           /* change.h */
 	struct vn_recorder *recorder;       /* recorder.h */
 	struct vn_events *events;           /* event.h */
-	struct vn_history *history;         /* history.h */
-	struct vn_notify *notify;           /* notify.h */
+	struct vn_history *history;
+	struct vn_recent *recent; /* history.h */
+	struct vn_notify *notify; /* notify.h */
 	vn_log_state log;
 	uint64_t reset_times[VN_N_RESET_REASONS]
 			    [2]; /* of the hub's clock: first and last; 0: never */

@@ -14,6 +14,8 @@
 
 #include <jansson.h>
 
+#include "broker/recent.h"
+
 #define EVERY VN_SEC
 
 typedef struct sample {
@@ -163,6 +165,8 @@ on_timer(vn_timer *t)
 		(struct vn_history *)(void *)((char *)t - offsetof(struct vn_history, timer));
 
 	vn_history_take(h);
+	if (h->n % VN_RECENT == 0)
+		vn_recent_turn(h->broker);
 	vn_wheel_arm(h->broker->hub->wheel, t, h->broker->hub->now + EVERY);
 }
 

@@ -20,17 +20,14 @@ row_quantiles(vn_row *row, const vn_histogram *h)
 }
 
 /**
- * vn_row_stages() - the next values are the median and the 99th percentile of each stage
- *
- * Of all requests since they are counted; "none" while there is none.
+ * vn_row_stages() - the next values are the median and the 99th percentile of each stage; "none" if there is none
  */
 void
-vn_row_stages(
-	vn_row *row, const vn_histogram *wait, const vn_histogram *run, const vn_histogram *write)
+vn_row_stages(vn_row *row, const vn_stage_set *stages)
 {
-	row_quantiles(row, wait);
-	row_quantiles(row, run);
-	row_quantiles(row, write);
+	row_quantiles(row, &stages->wait);
+	row_quantiles(row, &stages->run);
+	row_quantiles(row, &stages->write);
 }
 
 /* The slowest requests: queue is a part of wait. */

@@ -5,6 +5,7 @@
 #ifndef VN_BROKER_LATENCY_H
 #define VN_BROKER_LATENCY_H
 
+#include "broker/recent.h"
 #include "broker/report.h"
 
 /* Names of the columns that vn_row_stages() fills. */
@@ -12,8 +13,7 @@
 	"wait_p50_seconds", "wait_p99_seconds", "run_p50_seconds", "run_p99_seconds",              \
 		"write_p50_seconds", "write_p99_seconds"
 
-void vn_row_stages(
-	vn_row *row, const vn_histogram *wait, const vn_histogram *run, const vn_histogram *write);
+void vn_row_stages(vn_row *row, const vn_stage_set *stages);
 
 /* `show slow` */
 extern const vn_columns vn_slow_columns;

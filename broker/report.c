@@ -21,6 +21,7 @@
 #include "broker/dispatch.h"
 #include "broker/latency.h"
 #include "broker/quarantine.h"
+#include "broker/recent.h"
 #include "broker/show.h"
 #include "broker/stages.h"
 
@@ -149,6 +150,7 @@ static void
 worker_row(const vn_broker *b, const vn_worker *w, vn_row *row)
 {
 	bool runs = w->state != VN_WORKER_NONE;
+	vn_stage_set stages;
 
 	vn_row_text(row, "%u.%u", (unsigned)w->number, (unsigned)w->incarnation);
 	if (runs)
@@ -166,7 +168,8 @@ worker_row(const vn_broker *b, const vn_worker *w, vn_row *row)
 	vn_row_number(row, w->count->n_violations);
 	vn_row_text(row, "%s", w->last_death);
 	vn_row_number(row, w->n_dials);
-	vn_row_stages(row, &w->count->wait, &w->count->run, &w->count->write);
+	vn_recent_worker(b, w->count, &stages);
+	vn_row_stages(row, &stages);
 }
 
 static uint64_t
@@ -241,6 +244,8 @@ listener_state(const vn_broker_endpoint *e)
 static void
 listener_row(const vn_broker *b, const vn_broker_endpoint *e, vn_row *row)
 {
+	vn_stage_set stages;
+
 	vn_row_text(row, "%s", vn_endpoint_label(e));
 	vn_row_text(row, "%s", e->url);
 	vn_row_flag(row, e->resumable);
@@ -255,7 +260,8 @@ listener_row(const vn_broker *b, const vn_broker_endpoint *e, vn_row *row)
 		vn_row_number(row, e->max);
 	for (int i = 0; i < VN_N_REFUSALS; i++)
 		vn_row_number(row, e->count->n_refusals[i]);
-	vn_row_stages(row, &e->count->wait, &e->count->run, &e->count->write);
+	vn_recent_listener(b, e->count, &stages);
+	vn_row_stages(row, &stages);
 	vn_row_number(row, e->index + 1u);
 }
 

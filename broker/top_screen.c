@@ -382,7 +382,7 @@ draw_help(pen *p)
 		"  k          kill it: it is replaced at once",
 		"             (each of these asks first)", "  h, ?       this text, and back",
 		"  q          leave", "",
-		"  P50, P99   of what requests took in the handler, of all since the service began",
+		"  P50, P99   of what requests took in the handler, in the last minute",
 		"  BUSY       connections with a request that is not answered",
 		"  WAITS      how long the oldest input of a connection has been unanswered"};
 

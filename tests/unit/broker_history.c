@@ -8,6 +8,7 @@
 #include <jansson.h>
 
 #include "broker/history.h"
+#include "broker/recent.h"
 #include "tests/unit/suite.h"
 
 static vn_broker broker;
@@ -24,6 +25,8 @@ setup(void)
 	broker.count = broker.counters->broker;
 	broker.history = vn_history_new(&broker);
 	ck_assert_ptr_nonnull(broker.history);
+	broker.recent = vn_recent_new();
+	ck_assert_ptr_nonnull(broker.recent);
 	worker = (vn_worker){.broker = &broker, .number = 3, .incarnation = 1};
 	worker.count = vn_counters_worker(broker.counters, 3);
 	worker.state = VN_WORKER_READY;
@@ -35,6 +38,7 @@ static void
 teardown(void)
 {
 	vn_history_free(broker.history);
+	vn_recent_free(broker.recent);
 	vn_counters_close(broker.counters);
 	vn_hub_free(broker.hub);
 }
@@ -208,6 +212,36 @@ START_TEST(samples_come_by_themselves)
 }
 END_TEST
 
+START_TEST(what_is_shown_is_of_late)
+{
+	vn_listener_counters *l;
+	vn_stage_set worker_stages, listener_stages;
+
+	setup();
+	l = vn_counters_listener(broker.counters, "one");
+	vn_histogram_add(&worker.count->run, 40 * VN_MS);
+	vn_histogram_add(&l->wait, 40 * VN_MS);
+	vn_recent_worker(&broker, worker.count, &worker_stages);
+	ck_assert_uint_eq(vn_histogram_count(&worker_stages.run), 1);
+	vn_recent_turn(&broker); /* is it the last half minute */
+	vn_histogram_add(&worker.count->run, 2 * VN_MS);
+	vn_recent_worker(&broker, worker.count, &worker_stages);
+	ck_assert_uint_eq(vn_histogram_count(&worker_stages.run), 2);
+	vn_recent_turn(&broker);
+	vn_recent_worker(&broker, worker.count, &worker_stages);
+	vn_recent_listener(&broker, l, &listener_stages);
+	ck_assert_uint_eq(vn_histogram_count(&worker_stages.run), 1);
+	ck_assert_uint_lt(vn_histogram_quantile(&worker_stages.run, 0.99), 3 * VN_MS);
+	ck_assert_uint_eq(vn_histogram_count(&listener_stages.wait), 0);
+	vn_recent_turn(&broker);
+	vn_recent_worker(&broker, worker.count, &worker_stages);
+	ck_assert_uint_eq(vn_histogram_count(&worker_stages.run), 0);
+	vn_recent_worker(&broker, &broker.counters->no_worker, &worker_stages);
+	ck_assert_uint_eq(vn_histogram_count(&worker_stages.run), 0);
+	teardown();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -217,6 +251,7 @@ main(void)
 		lanes_follow_a_number_over_its_incarnations,
 		the_ring_forgets_the_oldest,
 		samples_come_by_themselves,
+		what_is_shown_is_of_late,
 	};
 
 	return suite_run("broker_history", tests, SUITE_COUNT(tests));

@@ -438,6 +438,14 @@ END_TEST
 
 /* Quantiles as they are shown */
 
+static void
+stages_show(const vn_worker_counters *c, vn_row *row)
+{
+	const vn_stage_set all = {c->wait, c->run, c->write};
+
+	vn_row_stages(row, &all);
+}
+
 START_TEST(quantiles_are_none_or_near)
 {
 	bench *k = bench_new();
@@ -445,14 +453,14 @@ START_TEST(quantiles_are_none_or_near)
 	vn_row row;
 
 	vn_row_clear(&row);
-	vn_row_stages(&row, &c->wait, &c->run, &c->write);
+	stages_show(c, &row);
 	ck_assert_uint_eq(row.n, 6);
 	for (uint32_t i = 0; i < row.n; i++)
 		ck_assert_int_eq(row.values[i].kind, VN_VALUE_NONE);
 	for (int i = 0; i < 100; i++)
 		request(k, k->record, i < 98 ? MS : 100 * MS, 8 * MS, 0);
 	vn_row_clear(&row);
-	vn_row_stages(&row, &c->wait, &c->run, &c->write);
+	stages_show(c, &row);
 	for (uint32_t i = 0; i < row.n; i++) {
 		static const uint64_t ms[] = {1, 100, 8, 8, 0, 0};
 		uint64_t ns = row.values[i].number, wanted = ms[i] * (uint64_t)VN_MS;
