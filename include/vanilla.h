@@ -729,11 +729,12 @@ int vn_process_close(vn_process *p);
  *     vn_send(vn_process_ends(p).tx, &image);
  *
  * vn_process_spawn() starts it; arg points to a copy of *arg there, of up to 64 KiB. Both sides send T, of up to 64 KiB:
- * two queues of up to 256 items, over memory that both have mapped and only one can write. The ends are the process's,
+ * two queues of 128 to 256 items, over memory that both have mapped and only one can write. The ends are the process's,
  * like its streams: NULL once they are closed, and closed with it. What f returns, 0 to 255, is its exit code; its ends
  * are closed for it. If it dies, or returns a negative value (code 1), what it has sent can still be received, then comes
- * -EOWNERDEAD. It has our 0, 1 and 2. NULL with errno as for vn_process_exec(); EINVAL: sizes, or an entry point that is
- * none. All else is as above: it dies with us, and is waited for, signalled and closed like any process.
+ * -EOWNERDEAD. It has our 0, 1 and 2. NULL with errno as for vn_process_exec(); EINVAL: sizes, no
+ * argument, or an entry point that is none. All else is as above: it dies with us, and is waited for, signalled and
+ * closed like any process.
  */
 typedef struct {
 	const char *name;
@@ -771,9 +772,9 @@ void vn_entry_run(
  * vn_pool_call() runs f(arg) in one of the threads, on a copy of *arg, which is written back when it returns. f must
  * not touch anything that was made from a hub. Returns what f returned; -EPIPE when the pool is closed before the call
  * is accepted; -ETIMEDOUT, -ECANCELED, -EDEADLK when the wait ends first: a call that was accepted is finished all the
- * same, and its result dropped; -ENOMEM, -EAGAIN: no thread could be started. vn_pool_call_or_drop() has, besides,
- * what is to be done with an argument that is not written back: drop(arg) is given it, or the copy, whether f has
- * run or not. It runs in the hub's thread and must not wait.
+ * same, and its result dropped; -EINVAL without an argument; -ENOMEM, -EAGAIN: no thread could be started.
+ * vn_pool_call_or_drop() has, besides, what is to be done with an argument that is not written back: drop(arg) is given it, or the copy, whether f has
+ * run or not. It runs in the hub's thread, may close any end, and must not wait.
  *
  * VN_WRAP() hands a set of functions to pools at once. Each takes a pointer to one argument of its own type, and is
  * called by its name with _in() from then on:
@@ -827,7 +828,8 @@ int vn_pool_close(vn_pool *p);
  *
  * vn_thread_call() runs f(&copy of *arg) in a thread, for a function that blocks, and gives a receiving end of what it
  * has left there, or of the error that it returned (-EBUSY for -EAGAIN). 256 run at a time; others wait. Closing the end
- * drops the result. Like vn_pool_call() otherwise: the call is finished in any case.
+ * drops the result. NULL with errno EINVAL without an argument. Like vn_pool_call() otherwise: the call is finished in any
+ * case.
  *
  *     vn_rx *answer = vn_thread_call(h, look_up, &l);
  *     rc = vn_recv(answer, &l);

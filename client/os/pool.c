@@ -510,18 +510,18 @@ job_submit(vn_pool *p, job *j)
  *
  * Return: what @f returned; -EPIPE when the pool is closed before it is accepted; -ETIMEDOUT, -ECANCELED when the
  * wait ends first: a call that was accepted is finished all the same; -ENOMEM, -EAGAIN (no thread could be started),
- * -EBADF for NULL.
+ * -EBADF for no pool, -EINVAL for no argument.
  */
 int
 vn_pool_call_item(vn_pool *p, int (*f)(void *arg), void *arg, size_t size, void (*drop)(void *arg))
 {
 	vn_clause clause = {.end = p, .item = arg};
-	job *j = p ? job_new(f, arg, size, drop) : NULL;
-	int rc = p ? job_submit(p, j) : -EBADF;
+	job *j = p && arg ? job_new(f, arg, size, drop) : NULL;
+	int rc = !p ? -EBADF : !arg ? -EINVAL : job_submit(p, j);
 
 	if (rc < 0) {
 		free(j);
-		if (drop)
+		if (drop && arg)
 			drop(arg);
 		return rc;
 	}

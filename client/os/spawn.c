@@ -251,7 +251,7 @@ vn_process_spawn_entry(vn_hub *h, size_t item_size, const vn_entry *e, const voi
 	vn_process *p;
 	int rc;
 
-	if (item_size == 0 || item_size > VN_WIRE_ITEM_MAX || size > VN_ENTRY_ARG_MAX ||
+	if (item_size == 0 || item_size > VN_WIRE_ITEM_MAX || !arg || size > VN_ENTRY_ARG_MAX ||
 		!is_of_program(e)) {
 		errno = EINVAL;
 		return NULL;

@@ -258,17 +258,19 @@ call_run(vn_hub *h, vn_tx *tx, void *arg)
  * @size: bytes of it
  *
  * Return: a receiving end, from which comes what @f has left in its argument, or the error that it returned, and then
- * -EPIPE; NULL with errno ENOMEM, EMFILE, ECANCELED.
+ * -EPIPE; NULL with errno EINVAL (no argument), ENOMEM, EMFILE, ECANCELED.
  */
 vn_rx *
 vn_thread_call_item(vn_hub *h, int (*f)(void *arg), const void *arg, size_t size)
 {
 	const char *here = vn_place_given(h); /* the pool is not made there */
 	int error, line = h->here_line;
-	vn_pool *pool = vn_pool_of_calls(vn_here(h, NULL, 0));
+	vn_pool *pool = arg ? vn_pool_of_calls(vn_here(h, NULL, 0)) : NULL;
 	call *c = pool ? malloc(sizeof *c + size) : NULL;
 	vn_rx *rx;
 
+	if (!arg)
+		errno = EINVAL;
 	if (!c)
 		return NULL;
 	*c = (call){pool, f, size};

@@ -60,14 +60,24 @@ START_TEST(an_error_comes_back_as_an_error)
 }
 END_TEST
 
+static void
+add_drop(void *arg)
+{
+	suite_assert(arg != NULL);
+}
+
 START_TEST(senseless_sizes_are_refused)
 {
 	vn_hub *h = hub_open();
+	vn_pool *p;
 
 	ck_assert_ptr_null(vn_pool_new(h, 0, 1));
 	ck_assert_int_eq(errno, EINVAL);
 	ck_assert_ptr_null(vn_pool_new(h, 5000, 1));
 	ck_assert_int_eq(vn_pool_close(NULL), 0);
+	p = vn_pool(h, 1);
+	ck_assert_int_eq(vn_pool_call_item(p, add, NULL, 1, add_drop), -EINVAL);
+	ck_assert_int_eq(vn_pool_close(p), 0);
 	vn_hub_close(h);
 }
 END_TEST

@@ -141,6 +141,8 @@ START_TEST(senseless_calls_are_refused)
 	ck_assert_int_eq(errno, EINVAL);
 	ck_assert_ptr_null(vn_process_spawn_entry(h, 8, &incrementer, &none, 65537));
 	ck_assert_int_eq(errno, EINVAL);
+	ck_assert_ptr_null(vn_process_spawn_entry(h, 8, &incrementer, NULL, 4));
+	ck_assert_int_eq(errno, EINVAL);
 	ck_assert_ptr_null(vn_process_spawn_entry(h, 8, &stranger, &none, 4));
 	ck_assert_int_eq(errno, EINVAL);
 	ck_assert_ptr_null(vn_process_ends(NULL).tx);

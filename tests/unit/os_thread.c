@@ -70,6 +70,8 @@ START_TEST(senseless_items_are_refused)
 	ck_assert_int_eq(errno, EINVAL);
 	ck_assert_ptr_null(vn_thread_spawn_new(h, 65537, increment, NULL).rx);
 	ck_assert_int_eq(errno, EINVAL);
+	ck_assert_ptr_null(vn_thread_call_item(h, NULL, NULL, 1));
+	ck_assert_int_eq(errno, EINVAL);
 	vn_hub_free(h);
 }
 END_TEST
