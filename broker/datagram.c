@@ -233,18 +233,11 @@ datagrams_arrived(void *arg, const vn_datagram_head *h, const void *data, size_t
 {
 	vn_broker_endpoint *e = arg;
 	const vn_endpoint_options *o = &e->endpoint.options;
-	vn_desc_peer peer;
 
-	if (o->deny.n || o->allow.n) {
-		peer = (vn_desc_peer){.family = h->family, .port = h->port};
-		memcpy(peer.addr, h->peer, sizeof peer.addr);
-		if (vn_subnets_have(&o->deny, &peer) ||
-			(o->allow.n && !vn_subnets_have(&o->allow, &peer))) {
-			vn_datagrams_lost(e, VN_LOST_DENIED, vn_frame_datagrams(h));
-			return;
-		}
-	}
-	vn_datagrams_give(e, h, data, rest);
+	if (vn_datagram_is_denied(o, h))
+		vn_datagrams_lost(e, VN_LOST_DENIED, vn_frame_datagrams(h));
+	else
+		vn_datagrams_give(e, h, data, rest);
 }
 
 /* What waited comes first. */

@@ -411,7 +411,8 @@ vn_rx *vn_rx_here(vn_rx *rx, const char *file, int line);
  *                    VANILLA_QUEUE_TIMEOUT, 30s)
  *   per_address=N    connections at a time of one client: an IPv4 address, an IPv6 /64
  *   rate=N           new connections of one client per second, N at once
- *   allow=, deny=    up to 32 networks each, as in 10.0.0.0/8,::1: deny wins; with allow nobody else comes in
+ *   allow=, deny=    up to 32 networks each, as in 10.0.0.0/8,::1: deny wins; with allow nobody else comes in; datagrams
+ *                    of others are dropped and counted
  *   proxy=v1|v2|any  connections begin with a PROXY header; vn_peer() is whom it names, and so are per_address and
  *                    rate; allow and deny are about who sends it
  *   header=T         from the accept to the end of that header (5s)
@@ -566,7 +567,7 @@ typedef struct {
 typedef struct {
 	uint64_t received; /* given to the program */
 	uint64_t sent;     /* taken from it */
-	uint64_t dropped;  /* alone: by the kernel, having no room */
+	uint64_t dropped;  /* alone: by the kernel, having no room, and those that are denied */
 	uint64_t refused;  /* alone: by the kernel, of those sent */
 } vn_udp_counts;
 

@@ -22,6 +22,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "client/net/gate.h"
+
 #define BATCH   VN_DATAGRAM_BATCH
 #define STRIDE  (65536u + 128)
 #define MEMORY  (4 << 20) /* of the kernel's for what arrives; it gives as much of it as it may */
@@ -293,6 +295,21 @@ vn_datagram_receive(vn_datagram_socket *s, const vn_sys *sys, vn_datagram_batch 
 		message_arrived(s, b, (unsigned int)i, rest, fn, arg);
 	}
 	return n;
+}
+
+/**
+ * vn_datagram_is_denied() - is it from a network that is not let in?
+ * @h: as it was received
+ */
+bool
+vn_datagram_is_denied(const vn_endpoint_options *o, const vn_datagram_head *h)
+{
+	vn_desc_peer peer = {.family = h->family, .port = h->port};
+
+	if (!o->deny.n && !o->allow.n)
+		return false;
+	memcpy(peer.addr, h->peer, sizeof peer.addr);
+	return vn_gate_check(o, &peer) != VN_ADMITTED;
 }
 
 /* Sending. */

@@ -61,6 +61,7 @@ void vn_datagram_batch_trim(vn_datagram_batch *b);
 int vn_datagram_open(vn_datagram_socket *s, const vn_endpoint *e, char why[static 256]);
 int vn_datagram_receive(vn_datagram_socket *s, const vn_sys *sys, vn_datagram_batch *b,
 	unsigned int max, vn_datagram_fn *fn, void *arg);
+bool vn_datagram_is_denied(const vn_endpoint_options *o, const vn_datagram_head *h);
 int vn_datagram_send(vn_datagram_socket *s, const vn_sys *sys, vn_datagram_batch *b,
 	const vn_frame_area *a, uint32_t block, uint64_t end, vn_datagram_out *out);
 int vn_datagram_join(const vn_datagram_socket *s, const vn_desc_peer *group, bool leave);

@@ -61,7 +61,7 @@ struct vn_udp {
 			bool is_parked;   /* the kernel will tell when it takes output again */
 			vn_timer again;   /* it will not, and is asked again */
 			vn_time linger_until;
-			uint64_t n_lost; /* received, and no block was left */
+			uint64_t n_lost; /* received, and denied, or no block was left */
 		};
 	};
 };

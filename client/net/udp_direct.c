@@ -77,7 +77,8 @@ direct_arrived(void *arg, const vn_datagram_head *h, const void *data, size_t re
 {
 	vn_udp *u = arg;
 
-	if (!vn_frames_add(&u->in, &u->in_frames, h, data, vn_block_class(h->len + rest)))
+	if (vn_datagram_is_denied(&u->listener.endpoint.options, h) ||
+		!vn_frames_add(&u->in, &u->in_frames, h, data, vn_block_class(h->len + rest)))
 		u->n_lost += vn_frame_datagrams(h);
 }
 

@@ -226,6 +226,20 @@ class Suite:
         self.assertEqual(self.refused(service, client), 5)
         service.stop()
 
+    def test_datagrams_of_networks_that_are_denied(self):
+        service = self.start(V4 + "?allow=127.0.0.0/8&deny=127.0.0.9", ANY6 + "?deny=127.0.0.8/29")
+        for i in range(2):
+            # the second time IPv4 on a socket of both
+            denied = Client(self, (socket.AF_INET, service.places[i][1]), source="127.0.0.9")
+            client = self.client(service, i)
+            for _ in range(3):
+                denied.send("may I?")
+            self.assertEqual(client.ask("here I am"), b"here I am")
+            self.assertEqual(self.denied(service, i, client), 3)
+            denied.sock.setblocking(False)
+            self.assertEqual(drain(denied), 0)
+        service.stop()
+
     def test_a_flood_loses_only_what_is_counted(self):
         service = self.start(V4)
         client = self.client(service)
@@ -257,6 +271,9 @@ class Alone(Suite, Case):
     def refused(self, _, client):
         return self.counts(client)[3]
 
+    def denied(self, _service, _i, client):
+        return self.counts(client)[2]
+
     def sums(self, _, client):
         """What the program has received before this question, and what is counted as lost on the way."""
         received, _, dropped, _ = self.counts(client)
@@ -272,6 +289,10 @@ class Brokered(Suite, Case):
 
     def refused(self, service, _):
         return self.row(service)["unsent_total"]["refused"]
+
+    @staticmethod
+    def denied(service, i, _client):
+        return service.show("datagrams")[i]["lost_total"]["denied"]
 
     def sums(self, service, client):
         """The broker's sums, but for the question by which the client sees to it that they are complete."""
