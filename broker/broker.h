@@ -27,8 +27,9 @@
 
 #define VN_MAX_WORKERS   256
 #define VN_MAX_SLOTS     512 /* those that come, beside those that go */
-#define VN_MAX_ENDPOINTS 256
-#define VN_MAX_LISTENS   64 /* -l on the command line */
+#define VN_MAX_ENDPOINTS 1024
+#define VN_MAX_PRIVATE   768 /* of them: those that are connected for one worker */
+#define VN_MAX_LISTENS   64  /* -l on the command line */
 #define VN_MAX_OPTIONS   48
 #define VN_OWN_SLOTS     8 /* of a lane, for the worker's own debts */
 #define VN_NO_WORKER     UINT16_MAX
@@ -212,8 +213,9 @@ typedef struct vn_broker_endpoint {
 	bool disabled;  /* by command: accepts nobody */
 	bool inherited; /* of the service manager: its file stays */
 	bool resumable;
-	char *name;           /* of -l NAME=URL, else NULL */
-	char *asked;          /* the URL as it was asked for */
+	bool is_private; /* datagrams of one peer, for the one worker that asked to be connected */
+	char *name;      /* of -l NAME=URL, else NULL */
+	char *asked;     /* the URL as it was asked for */
 	char url[VN_URL_MAX]; /* bound to */
 	int fd;
 	vn_endpoint endpoint;
@@ -231,6 +233,13 @@ typedef struct vn_broker_endpoint {
 	vn_listener_counters *count;    /* of all endpoints of its name */
 	struct vn_datagrams *datagrams; /* datagram.h; NULL where there are connections */
 } vn_broker_endpoint;
+
+/* Is it one that workers share, and people know of? */
+static inline bool
+vn_endpoint_is_public(const vn_broker_endpoint *e)
+{
+	return e && e->used && !e->is_private;
+}
 
 enum {
 	VN_ASKS_WHO = 1,   /* gate.c looks at each client */
@@ -255,7 +264,7 @@ struct vn_broker {
 	uint32_t incarnations[VN_MAX_WORKERS + 1]; /* the last one, by number */
 	uint32_t slot_incarnations[VN_MAX_SLOTS + 1];
 	vn_broker_endpoint *endpoints[VN_MAX_ENDPOINTS + 1];
-	uint32_t n_endpoints;
+	uint32_t n_endpoints, n_private;
 	int conn_class; /* of the poller */
 	vn_hook hook;
 	vn_worker *hot;

@@ -10,6 +10,9 @@
  * A socket is not read while no worker can take anything: the kernel keeps what comes, drops what is too much, and
  * counts that. If only some can, what belongs to the others is lost, and counted: one that is slow must not keep
  * those from theirs who are not. A window may be overdrawn by one batch.
+ *
+ * A socket that is connected for one worker (is_private) has one binding, which is served whatever phase that worker
+ * and the service are in, and is not work that the worker was given.
  */
 #include "broker/datagram.h"
 
@@ -57,8 +60,8 @@ bucket_of(const vn_datagram_head *h)
 static bool
 serves(const vn_binding *i)
 {
-	return i->worker->state == VN_WORKER_READY && i->worker->linked && !i->worker->broken &&
-	       !i->is_over;
+	return (i->worker->state == VN_WORKER_READY || i->endpoint->is_private) &&
+	       i->worker->linked && !i->worker->broken && !i->is_over;
 }
 
 static vn_binding *
@@ -309,6 +312,7 @@ datagrams_receive(vn_broker_endpoint *e)
 	vn_count(&e->count->n_datagrams, d->socket.n_received - before);
 	vn_count(&e->broker->count->bytes_in, d->socket.bytes_received - bytes);
 	vn_datagrams_deliver(e);
+	vn_datagrams_tell_error(e);
 }
 
 /* Watches for what is wanted now. */
@@ -319,7 +323,8 @@ vn_datagrams_watch(vn_broker_endpoint *e)
 	vn_hub *h = e->broker->hub;
 	uint32_t wanted = d->is_parked ? EPOLLOUT : 0;
 
-	if (!d->is_stalled && !e->disabled && e->broker->phase < VN_PHASE_DRAINING)
+	if (!d->is_stalled && !e->disabled &&
+		e->broker->phase < (e->is_private ? VN_PHASE_STOPPING : VN_PHASE_DRAINING))
 		wanted |= EPOLLIN;
 	if (wanted == d->watched)
 		return;
@@ -349,6 +354,9 @@ datagrams_event(vn_watch *w, uint32_t events)
 	vn_broker_endpoint *e =
 		(vn_broker_endpoint *)(void *)((char *)w - offsetof(vn_broker_endpoint, watch));
 
+	if (events & EPOLLERR)
+		vn_datagram_look(&e->datagrams->socket);
+	vn_datagrams_tell_error(e);
 	if (events & EPOLLOUT)
 		unpark(e);
 	if (events & ~(uint32_t)EPOLLOUT)
@@ -515,6 +523,8 @@ vn_binding_received(vn_binding *i, uint64_t to)
 		i->delivered_at = VN_NO_BLOCK;
 	vn_chain_free(&i->in.chain, i->in_area.table, i->in_area.blocks, i->acked);
 	vn_count(&i->endpoint->count->n_datagrams_done, n);
+	if (i->endpoint->is_private)
+		return NULL;
 	vn_count(&i->worker->count->n_requests, n);
 	vn_count(&i->worker->broker->count->n_requests, n);
 	i->worker->served |= n > 0;
@@ -538,7 +548,10 @@ vn_datagrams_open(vn_broker_endpoint *e, char why[static 256])
 	strcpy(why, "out of memory");
 	if (!b->datagram_batch)
 		b->datagram_batch = vn_datagram_batch_new();
-	rc = d && b->datagram_batch ? vn_datagram_open(&d->socket, &e->endpoint, why) : -ENOMEM;
+	rc = d && b->datagram_batch ? 0 : -ENOMEM;
+	if (rc == 0)
+		rc = (e->is_private ? vn_datagram_connect : vn_datagram_open)(
+			&d->socket, &e->endpoint, why);
 	if (rc < 0) {
 		free(d);
 		return rc;

@@ -58,8 +58,9 @@ struct vn_binding {
 	bool is_output;  /* in the broker's list of those to send for */
 	bool needs_room; /* a coroutine waits */
 	bool is_overdue; /* was unreported at the last sweep already */
-	bool owes_departed, owes_joined;
+	bool owes_departed, owes_joined, owes_refused;
 	int joined;
+	int refused;     /* what the network says of the peer */
 	uint32_t groups; /* bits: those that it wants */
 };
 
@@ -119,6 +120,7 @@ void vn_datagrams_output(vn_binding *i);
 void vn_datagrams_outputs(vn_broker *b);
 void vn_datagrams_pay(vn_worker *w);
 void vn_datagrams_sweep(vn_broker *b);
+void vn_datagrams_tell_error(vn_broker_endpoint *e);
 uint64_t vn_binding_unsent(vn_binding *i);
 
 /* datagram_settle.c */

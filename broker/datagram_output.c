@@ -100,6 +100,23 @@ vn_datagrams_take(vn_worker *w, const vn_desc *d, bool alive)
 	}
 }
 
+/**
+ * vn_datagrams_tell_error() - what the network says of the peer of a connected socket is for its worker, if it does
+ */
+void
+vn_datagrams_tell_error(vn_broker_endpoint *e)
+{
+	vn_datagrams *d = e->datagrams;
+	vn_binding *i = d->bindings;
+
+	if (d->socket.error && i) {
+		i->refused = -d->socket.error;
+		i->owes_refused = i->worker->owes_datagrams = true;
+		vn_worker_heat(i->worker);
+	}
+	d->socket.error = 0;
+}
+
 /* Send at the end of this turn. */
 void
 vn_datagrams_want_output(vn_binding *i)
@@ -141,6 +158,7 @@ vn_datagrams_output(vn_binding *i)
 		i->out.first, i->queued, &i->sending);
 	vn_count(&b->count->bytes_out, d->socket.bytes_sent - before);
 	chain_departed(i);
+	vn_datagrams_tell_error(e);
 	if (rc == -EPROTO) {
 		vn_worker_violation(i->worker, "frame", NULL);
 		return;
@@ -185,7 +203,13 @@ pay_binding(vn_worker *w, vn_binding *i)
 						     .arg = i->number,
 						     .report = (uint64_t)i->joined});
 	}
-	w->owes_datagrams |= i->owes_departed || i->owes_joined;
+	if (i->owes_refused && vn_lane_tx_has(&w->link.tx, VN_OWN_SLOTS + 1)) {
+		i->owes_refused = false;
+		vn_lane_tx_push(&w->link.tx, &(vn_desc){.kind = VN_KIND_REFUSED,
+						     .arg = i->number,
+						     .report = (uint64_t)i->refused});
+	}
+	w->owes_datagrams |= i->owes_departed || i->owes_joined || i->owes_refused;
 }
 
 /**

@@ -5,7 +5,7 @@
  * What it has published is sent if the kernel takes it now, else counted as unsent. Of the input that it did not
  * acknowledge, what it had not taken off its lane goes to other workers, before anything that comes later; what it
  * had taken may have been the death of it, and may have been acted upon: it is lost, and counted. One that has
- * closed an endpoint has taken none of the rest.
+ * closed an endpoint has taken none of the rest. What came for one worker alone is nobody else's, and lost.
  */
 #include "broker/datagram.h"
 
@@ -28,7 +28,7 @@ vn_datagrams_untaken(vn_worker *w, const vn_desc *d)
 {
 	vn_binding *i = w->listeners[vn_desc_listener(d)].binding;
 
-	if (d->kind == VN_KIND_DATAGRAMS && i && d->pos < i->untaken)
+	if (d->kind == VN_KIND_DATAGRAMS && i && !i->endpoint->is_private && d->pos < i->untaken)
 		i->untaken = d->pos;
 }
 
@@ -67,6 +67,10 @@ settle_frame(vn_binding *i, const vn_frame *f, uint64_t start)
 
 	if (start < i->untaken) {
 		vn_datagrams_lost(e, VN_LOST_WORKER_DIED, count_left(f, i->acked));
+		return;
+	}
+	if (e->is_private) {
+		vn_datagrams_lost(e, VN_LOST_NO_WORKER, count_left(f, i->acked));
 		return;
 	}
 	data = frame_rest(i, f, start, &h);

@@ -6,6 +6,9 @@
  * the NAME of an -l. Two URLs are the same endpoint if they mean the same address; port 0 is a port of the
  * system's choosing, one for all that ask for port 0 of that address. An endpoint stays open while its workers
  * are restarted; it closes when the last one that asked for it says so and -l does not name it.
+ *
+ * A worker may also ask for a socket of datagrams that is connected to a URL. Such an endpoint is private: it has no name
+ * and no address that others could mean, it is counted with what else is dialled, and it ends with that worker's asking.
  */
 #include "broker/endpoint.h"
 
@@ -21,12 +24,23 @@
 #include "broker/inherit.h"
 #include "broker/report.h"
 
+/* An index that was closed is free when its last connection is gone. The first free one; b->n_endpoints. */
+static uint32_t
+free_index(const vn_broker *b)
+{
+	uint32_t i = 0;
+
+	while (i < b->n_endpoints && (b->endpoints[i]->used || b->endpoints[i]->n_conns > 0))
+		i++;
+	return i;
+}
+
 static vn_broker_endpoint *
 endpoint_new(vn_broker *b, const char *url, const char *name)
 {
 	vn_broker_endpoint *e;
 
-	if (b->n_endpoints == VN_MAX_ENDPOINTS)
+	if (free_index(b) == VN_MAX_ENDPOINTS)
 		return NULL;
 	e = calloc(1, sizeof *e);
 	if (!e)
@@ -46,7 +60,7 @@ endpoint_free(vn_broker_endpoint *e)
 {
 	if (!e)
 		return NULL;
-	if (e->count)
+	if (e->count && !e->is_private)
 		vn_counters_row_end(&e->count->row);
 	vn_gate_free(e->gate);
 	free(e->asked);
@@ -71,7 +85,8 @@ endpoint_open(vn_broker_endpoint *e)
 					  : vn_endpoint_listen(&e->endpoint, why);
 
 	if (rc < 0) {
-		vn_log(b->hub, LOG_ERR, "%s: cannot listen: %s", e->asked, why);
+		if (!e->is_private)
+			vn_log(b->hub, LOG_ERR, "%s: cannot listen: %s", e->asked, why);
 		return rc;
 	}
 	rc = has_datagrams(e) ? 0 : vn_accept_options(e);
@@ -83,7 +98,9 @@ endpoint_open(vn_broker_endpoint *e)
 		return rc;
 	}
 	vn_endpoint_name(e->fd, e->url);
-	vn_event(b, VN_EVENT_LISTENER_OPENED, (vn_about){.endpoint = e}, "%s: open", e->url);
+	if (!e->is_private)
+		vn_event(
+			b, VN_EVENT_LISTENER_OPENED, (vn_about){.endpoint = e}, "%s: open", e->url);
 	return 0;
 }
 
@@ -99,6 +116,8 @@ endpoint_shut(vn_broker_endpoint *e)
 	e->fd = -1;
 	if (!e->inherited)
 		vn_endpoint_unlink(&e->endpoint);
+	if (e->is_private)
+		return;
 	vn_event(e->broker, VN_EVENT_LISTENER_CLOSED, (vn_about){.endpoint = e}, "%s: closed",
 		e->url);
 }
@@ -107,7 +126,8 @@ static void
 endpoint_use(vn_broker *b, vn_broker_endpoint *e)
 {
 	e->used = true;
-	e->count = vn_counters_listener(b->counters, vn_endpoint_label(e));
+	e->count = e->is_private ? b->endpoints[VN_DIALLED]->count
+				 : vn_counters_listener(b->counters, vn_endpoint_label(e));
 }
 
 static void
@@ -153,7 +173,8 @@ static vn_broker_endpoint *
 find_address(vn_broker *b, const vn_endpoint *endpoint)
 {
 	for (uint32_t i = 0; i < b->n_endpoints; i++)
-		if (b->endpoints[i]->used && same_address(&b->endpoints[i]->endpoint, endpoint))
+		if (b->endpoints[i]->used && !b->endpoints[i]->is_private &&
+			same_address(&b->endpoints[i]->endpoint, endpoint))
 			return b->endpoints[i];
 	return NULL;
 }
@@ -241,19 +262,19 @@ vn_endpoints_open_fixed(vn_broker *b)
 	return code;
 }
 
-/* An index that was closed is used again when its last connection is gone. */
 static void
 endpoint_place(vn_broker *b, vn_broker_endpoint *e)
 {
-	for (uint32_t i = 0; i < b->n_endpoints; i++)
-		if (!b->endpoints[i]->used && b->endpoints[i]->n_conns == 0) {
-			e->index = (uint16_t)i;
-			endpoint_free(b->endpoints[i]);
-			b->endpoints[i] = e;
-			endpoint_use(b, e);
-			return;
-		}
-	endpoint_add(b, e);
+	uint32_t i = free_index(b);
+
+	if (i == b->n_endpoints) {
+		endpoint_add(b, e);
+		return;
+	}
+	e->index = (uint16_t)i;
+	endpoint_free(b->endpoints[i]);
+	b->endpoints[i] = e;
+	endpoint_use(b, e);
 }
 
 /* The endpoint that a worker's URL or name means; opened if it must be. Else NULL and a negative errno. */
@@ -315,6 +336,42 @@ endpoint_once(vn_broker_endpoint *e, const vn_worker *w, int *rc)
 	return NULL;
 }
 
+/* One that is connected to the URL of an address. */
+static vn_broker_endpoint *
+endpoint_connect(vn_broker *b, const char *url, int *rc)
+{
+	char host[VN_URL_MAX], why[256];
+	vn_broker_endpoint *e = NULL;
+	vn_endpoint endpoint;
+
+	*rc = vn_endpoint_parse_udp_peer(&endpoint, url, host, why);
+	if (*rc == 0 && *host)
+		*rc = -EINVAL;
+	if (*rc == 0 && (b->n_private >= VN_MAX_PRIVATE || !(e = endpoint_new(b, url, NULL))))
+		*rc = -ENFILE;
+	if (*rc == 0) {
+		e->is_private = true;
+		e->endpoint = endpoint;
+		*rc = endpoint_open(e);
+	}
+	if (*rc < 0) {
+		vn_count(&b->count->n_dials_failed, 1);
+		return endpoint_free(e);
+	}
+	b->n_private++;
+	endpoint_place(b, e);
+	return e;
+}
+
+/* A private one that its worker wants no more. */
+static void
+endpoint_retire(vn_broker_endpoint *e)
+{
+	endpoint_shut(e);
+	e->used = false;
+	e->broker->n_private--;
+}
+
 /* Its connections, or its datagrams, may go to this worker. */
 static int
 endpoint_give(vn_broker_endpoint *e, vn_worker *w, uint16_t number)
@@ -322,8 +379,15 @@ endpoint_give(vn_broker_endpoint *e, vn_worker *w, uint16_t number)
 	vn_broker *b = e->broker;
 
 	w->listener_of[e->index] = number;
-	if (has_datagrams(e))
-		return vn_binding_new(w, number, e);
+	if (has_datagrams(e)) {
+		int rc = vn_binding_new(w, number, e);
+
+		if (rc < 0 && e->is_private) {
+			w->listener_of[e->index] = VN_NO_LISTENER;
+			endpoint_retire(e);
+		}
+		return rc;
+	}
 	if (!w->coming || e->watch.fd < 0)
 		e->resumable = w->listeners[number].resumable;
 	if (e->watch.fd < 0 && b->phase < VN_PHASE_DRAINING && !vn_timer_armed(&e->pause))
@@ -343,7 +407,9 @@ vn_endpoint_ask(vn_broker *b, vn_worker *w, uint16_t number, const char *url, ui
 	int rc = 0;
 	vn_broker_endpoint *e = NULL;
 
-	if (b->phase < VN_PHASE_DRAINING)
+	if (flags & VN_PEER && b->phase < VN_PHASE_STOPPING)
+		e = endpoint_connect(b, url, &rc);
+	else if (b->phase < VN_PHASE_DRAINING)
 		e = endpoint_once(endpoint_wanted(b, url, flags & VN_DATAGRAM, &rc), w, &rc);
 	else
 		rc = -ECANCELED;
@@ -354,7 +420,8 @@ vn_endpoint_ask(vn_broker *b, vn_worker *w, uint16_t number, const char *url, ui
 	w->n_answers_owed++;
 	vn_worker_heat(w);
 	if (!e) {
-		b->last_listen_error = rc;
+		if (!(flags & VN_PEER))
+			b->last_listen_error = rc;
 		return;
 	}
 	l->endpoint = e->index;
@@ -423,6 +490,10 @@ vn_endpoint_unask(vn_broker *b, vn_worker *w, uint16_t number)
 	if (l->error)
 		return;
 	w->listener_of[l->endpoint] = VN_NO_LISTENER;
+	if (b->endpoints[l->endpoint]->is_private) {
+		endpoint_retire(b->endpoints[l->endpoint]);
+		return;
+	}
 	b->may_prune = true;
 	vn_endpoints_prune(b);
 }
@@ -472,13 +543,17 @@ vn_endpoints_prune(vn_broker *b)
 		}
 }
 
-/* The worker is gone: what it asked for stays open for its successor. */
+/* The worker is gone: what it asked for stays open for its successor, but what is private. */
 void
 vn_endpoint_forget_worker(vn_broker *b, vn_worker *w)
 {
-	(void)b;
-	for (uint32_t i = 0; i <= VN_MAX_LISTENER; i++)
+	for (uint32_t i = 0; i <= VN_MAX_LISTENER; i++) {
+		const vn_worker_listener *l = &w->listeners[i];
+
+		if (l->used && l->error == 0 && b->endpoints[l->endpoint]->is_private)
+			endpoint_retire(b->endpoints[l->endpoint]);
 		w->listeners[i] = (vn_worker_listener){.block = VN_NO_BLOCK};
+	}
 	for (uint32_t i = 0; i <= VN_DIALLED; i++)
 		w->listener_of[i] = VN_NO_LISTENER;
 	w->n_answers_owed = 0;

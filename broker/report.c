@@ -88,7 +88,7 @@ count_listeners(const vn_broker *b)
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < b->n_endpoints; i++)
-		n += b->endpoints[i] && b->endpoints[i]->used;
+		n += vn_endpoint_is_public(b->endpoints[i]);
 	return n;
 }
 
@@ -273,7 +273,7 @@ listeners_next(vn_query *q, vn_row *row)
 	if (q->cursor >= q->broker->n_endpoints)
 		return VN_QUERY_END;
 	e = q->broker->endpoints[q->cursor++];
-	if (!e || !e->used)
+	if (!vn_endpoint_is_public(e))
 		return VN_QUERY_SKIP;
 	listener_row(q->broker, e, row);
 	return VN_QUERY_ROW;
@@ -630,7 +630,7 @@ vn_endpoint_called(vn_broker *b, const char *text, char why[static 256])
 	for (uint32_t i = 0; i < b->n_endpoints; i++) {
 		vn_broker_endpoint *e = b->endpoints[i];
 
-		if (e && e->used &&
+		if (vn_endpoint_is_public(e) &&
 			(strcmp(vn_endpoint_label(e), text) == 0 || strcmp(e->asked, text) == 0 ||
 				strcmp(e->url, text) == 0 || number == i + 1))
 			return e;

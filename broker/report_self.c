@@ -242,7 +242,7 @@ count_refusals(const vn_broker *b, uint32_t reason)
 	uint64_t n = 0;
 
 	for (uint32_t i = 0; i < b->n_endpoints; i++)
-		if (b->endpoints[i] && b->endpoints[i]->used)
+		if (vn_endpoint_is_public(b->endpoints[i]))
 			n += b->endpoints[i]->count->n_refusals[reason];
 	return n;
 }

@@ -550,6 +550,15 @@ int vn_conn_close(vn_conn *c); /* what was written is sent first */
  *                address, or to the group's. -EINVAL for what is no group, -ENODEV, -ENOBUFS for too many.
  * vn_udp_url()   what it is bound to, the port filled in.
  *
+ * vn_udp_dial()  an endpoint that is connected to "udp://example.org:53": only what that peer sends arrives, and all goes
+ *                there: `d` of vn_udp_send() may be NULL, and another peer in it is -EISCONN, as is joining a group. A
+ *                name is resolved as by vn_dial(), waiting until the deadline; the first of its addresses to which
+ *                there is a way is taken, for with datagrams nobody says whether somebody is there. If the network
+ *                says later that nobody is, the next call that receives returns that once (-ECONNREFUSED), and the
+ *                endpoint goes on. It is this program's alone, also behind the broker; what was sent leaves if the
+ *                worker dies, and what comes is lost. It does not end by vn_stop_on_term(), nor keep that waiting.
+ *                NULL with errno as vn_dial(), EMFILE for more than 256 endpoints of a worker.
+ *
  * In a select, VN_UDP(u) is ready when vn_udp_recv() would not wait.
  *
  * vn_udp_count() how many datagrams there were. A program alone sees all of it; behind the broker the socket is the
@@ -572,6 +581,7 @@ typedef struct {
 } vn_udp_counts;
 
 vn_udp *vn_bind(vn_hub *h, const char *url);
+vn_udp *vn_udp_dial(vn_hub *h, const char *url);
 ssize_t vn_udp_recv(vn_udp *u, void *data, size_t n, vn_datagram *d);
 ssize_t vn_udp_view(vn_udp *u, vn_view *v, vn_datagram *d);
 int vn_udp_send(vn_udp *u, const void *data, size_t n, const vn_datagram *d);
@@ -582,7 +592,8 @@ int vn_udp_count(vn_udp *u, vn_udp_counts *c);
 int vn_udp_close(vn_udp *u);       /* what was sent leaves first */
 vn_rx *vn_udp_readable(vn_udp *u); /* for VN_UDP; goes with the endpoint */
 #ifdef VN_DEBUG
-#define vn_bind(h, url) (vn_bind)(VN_HERE(h), (url))
+#define vn_bind(h, url)     (vn_bind)(VN_HERE(h), (url))
+#define vn_udp_dial(h, url) (vn_udp_dial)(VN_HERE(h), (url))
 #endif
 
 #define VN_UDP(u) vn_case_make(1, vn_udp_readable(u), NULL, 0, 0)

@@ -32,8 +32,8 @@
  *   DATAGRAMS  frames at pos; report = departed         SENDTO   frames at pos; with VN_ACK report = received
  *   DEPARTED   report = departed                        RECEIVED report = received
  *   JOINED   answer to JOIN: report = errno             NEED_ROOM  a coroutine waits for window or blocks
- *                                                      JOIN     receive what is sent to the group `peer`; VN_ABORT:
- *                                                               no longer
+ *   REFUSED  by the network, of what was sent to the    JOIN     receive what is sent to the group `peer`; VN_ABORT:
+ *            peer of the socket: report = errno                  no longer
  *
  * Each CONNECT is answered by one CONNECTED, also when it was given up: from then on its number can be used again.
  *
@@ -60,7 +60,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define VN_PROTOCOL_VERSION 6u
+#define VN_PROTOCOL_VERSION 7u
 
 #define VN_GRANULE      256u   /* the unit in which blocks are numbered */
 #define VN_BLOCK_MAX    65536u /* the largest block */
@@ -96,6 +96,7 @@ typedef enum vn_kind {
 	VN_KIND_DATAGRAMS,
 	VN_KIND_DEPARTED,
 	VN_KIND_JOINED,
+	VN_KIND_REFUSED,
 	/* worker to broker */
 	VN_KIND_SEND,
 	VN_KIND_ACK,
@@ -120,11 +121,13 @@ typedef enum vn_kind {
 } vn_kind;
 
 enum {
-	VN_OPEN = 1,      /* DATA, END: an attachment begins */
-	VN_FINAL = 2,     /* REVOKED, SENT: every block is home */
-	VN_ACK = 4,       /* SEND: report is an acknowledgement */
-	VN_COMMIT = 8,    /* SEND with VN_ACK, ACK: a handler can start at report */
-	VN_ABORT = 16,    /* CLOSE: reset the connection; JOIN: leave the group */
+	VN_OPEN = 1,   /* DATA, END: an attachment begins */
+	VN_FINAL = 2,  /* REVOKED, SENT: every block is home */
+	VN_ACK = 4,    /* SEND: report is an acknowledgement */
+	VN_COMMIT = 8, /* SEND with VN_ACK, ACK: a handler can start at report */
+	VN_ABORT = 16, /* CLOSE: reset the connection; JOIN: leave the group */
+	VN_PEER =
+		16, /* LISTEN with VN_DATAGRAM: a socket of this worker's own, connected to the URL */
 	VN_RESUME = 32,   /* LISTEN, OPEN: a resumable endpoint */
 	VN_DATAGRAM = 64, /* LISTEN: for datagrams */
 	VN_GAUGE = 128,   /* METRIC: a value that comes and goes, a double */

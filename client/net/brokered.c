@@ -68,6 +68,7 @@ act(vn_brokered *b, const vn_desc *d)
 	case VN_KIND_DATAGRAMS:
 	case VN_KIND_DEPARTED:
 	case VN_KIND_JOINED:
+	case VN_KIND_REFUSED:
 		vn_brokered_on_udp(b, d);
 		break;
 	default:
@@ -281,6 +282,7 @@ static const vn_net_ops brokered_ops = {
 	.need = vn_brokered_need,
 	.need_input = vn_brokered_need_input,
 	.bind = vn_brokered_bind,
+	.connect_udp = vn_brokered_connect_udp,
 	.unbind = vn_brokered_unbind,
 	.acked = vn_brokered_udp_acked,
 	.sends = vn_brokered_udp_sends,

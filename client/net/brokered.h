@@ -39,6 +39,7 @@ typedef struct vn_brokered {
 	/* brokered_listen.c */
 	vn_listener *listeners[VN_MAX_LISTENER + 1];
 	uint32_t n_listeners, n_unanswered;
+	vn_waitq numbers; /* who waits for the number of an endpoint that was closed */
 	/* brokered_dial.c */
 	vn_request requests[VN_MAX_REQUEST + 1];
 	uint32_t n_requests;
@@ -105,6 +106,7 @@ void vn_brokered_give_up(vn_attempt *a);
 void vn_brokered_on_connected(vn_brokered *b, const vn_desc *d);
 /* brokered_udp.c: of vn_net_ops, and what the broker says */
 int vn_brokered_bind(vn_udp *u, const char *url);
+int vn_brokered_connect_udp(vn_udp *u, const vn_endpoint *to);
 void vn_brokered_unbind(vn_udp *u);
 void vn_brokered_udp_acked(vn_udp *u);
 void vn_brokered_udp_sends(vn_udp *u);

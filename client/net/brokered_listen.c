@@ -53,7 +53,7 @@ listen_wait(vn_brokered *b, vn_listener *l)
 {
 	vn_hub *h = b->net->hub;
 
-	b->n_unanswered++;
+	b->n_unanswered += !l->is_dialled;
 	vn_hub_hold(h);
 	while (!l->answered && !h->stopping) {
 		vn_clause clause = {0};
@@ -116,7 +116,8 @@ listen_url(vn_net *net, vn_listener *l, const char *url, char asked[static VN_UR
 
 /**
  * vn_brokered_ask() - have the broker open an endpoint
- * @flags: VN_RESUME, VN_DATAGRAM
+ * @url:   if l->is_dialled, of an address to be connected to
+ * @flags: VN_RESUME, VN_DATAGRAM, VN_PEER
  *
  * Waits for the answer, whatever the caller's deadline.
  *
@@ -126,8 +127,12 @@ int
 vn_brokered_ask(vn_net *net, vn_listener *l, const char *url, uint8_t flags)
 {
 	char asked[VN_URL_MAX];
-	int rc = net->hub->stopping ? -ECANCELED : listen_url(net, l, url, asked);
+	int rc = net->hub->stopping ? -ECANCELED : 0;
 
+	if (rc == 0 && l->is_dialled)
+		return listen_ask(vn_brokered_of(net), l, url, flags);
+	if (rc == 0)
+		rc = listen_url(net, l, url, asked);
 	return rc < 0 ? rc : listen_ask(vn_brokered_of(net), l, asked, flags);
 }
 
@@ -157,7 +162,7 @@ vn_brokered_on_listening(vn_brokered *b, const vn_desc *d)
 	vn_listener *l = b->listeners[d->arg];
 	uint32_t len = d->len < sizeof l->url ? d->len : (uint32_t)sizeof l->url - 1;
 
-	if (b->n_unanswered)
+	if (b->n_unanswered && !(l && l->is_dialled))
 		b->n_unanswered--;
 	if (!l)
 		return;

@@ -54,7 +54,8 @@ udp_finish(vn_udp *u)
 	vn_chain_free(&u->out.chain, u->out_frames.table, u->out_frames.blocks, UINT64_MAX);
 	vn_net_on_room(u->listener.net);
 	vn_brokered_listener_free(b, &u->listener);
-	b->n_listeners--;
+	vn_conn_wake(&b->numbers);
+	b->n_listeners -= !u->listener.is_dialled;
 	vn_udp_free(u);
 }
 
@@ -197,12 +198,36 @@ vn_brokered_on_udp(vn_brokered *b, const vn_desc *d)
 		u->joined = -(int)d->report;
 		u->is_joining = false;
 		vn_conn_wake(&u->joiners);
+	} else if (d->kind == VN_KIND_REFUSED) {
+		if (!u->is_closed)
+			vn_udp_on_refused(u, -(int)d->report);
 	} else {
 		udp_departed(u, d->report);
 	}
 }
 
 /* What the calls ask for. */
+
+static int
+ask(vn_udp *u, const char *url, uint8_t flags)
+{
+	vn_listener *l = &u->listener;
+	vn_endpoint bound;
+	char why[256];
+	int rc = vn_brokered_ask(l->net, l, url, VN_DATAGRAM | flags);
+
+	if (rc < 0)
+		return rc;
+	rc = vn_endpoint_parse_numeric(&bound, l->url, why);
+	if (rc < 0) { /* that cannot be: it is the broker's own */
+		vn_brokered_listener_free(vn_brokered_of(l->net), l);
+		return rc;
+	}
+	u->family = (uint8_t)bound.sa.ss_family;
+	u->port = vn_endpoint_port(&bound);
+	u->said_at = VN_NO_BLOCK;
+	return 0;
+}
 
 /**
  * vn_brokered_bind() - have the broker bind
@@ -212,23 +237,66 @@ vn_brokered_on_udp(vn_brokered *b, const vn_desc *d)
 int
 vn_brokered_bind(vn_udp *u, const char *url)
 {
-	vn_listener *l = &u->listener;
-	vn_endpoint bound;
-	char why[256];
-	int rc = vn_brokered_ask(l->net, l, url, VN_DATAGRAM);
+	int rc = ask(u, url, 0);
 
-	if (rc < 0)
-		return rc;
-	rc = vn_endpoint_parse_numeric(&bound, l->url, why);
-	if (rc < 0) { /* that cannot be: it is the broker's own */
-		vn_brokered_listener_free(vn_brokered_of(l->net), l);
-		return rc;
+	if (rc == 0)
+		brokered_of(u)->n_listeners++;
+	return rc;
+}
+
+/* Is there a number? 0, -EAGAIN when one that was closed will have left its own, -EMFILE. */
+static int
+look_for_number(const vn_brokered *b)
+{
+	int rc = -EMFILE;
+
+	for (uint32_t i = 0; i <= VN_MAX_LISTENER; i++) {
+		const vn_listener *l = b->listeners[i];
+
+		if (!l)
+			return 0;
+		if (l->on_end && ((const vn_udp *)(const void *)l)->is_closed)
+			rc = -EAGAIN;
 	}
-	vn_brokered_of(l->net)->n_listeners++;
-	u->family = (uint8_t)bound.sa.ss_family;
-	u->port = vn_endpoint_port(&bound);
-	u->said_at = VN_NO_BLOCK;
-	return 0;
+	return rc;
+}
+
+static int
+wait_for_number(vn_brokered *b)
+{
+	int rc = look_for_number(b);
+
+	while (rc == -EAGAIN) {
+		vn_clause clause = {0};
+
+		vn_waitq_push(&b->numbers, &clause);
+		rc = vn_wait(b->net->hub, &clause, 1, VN_NEVER);
+		if (rc >= 0)
+			rc = look_for_number(b);
+		if (rc != -EAGAIN) /* there may be one for the next one too */
+			vn_conn_wake(&b->numbers);
+	}
+	return rc;
+}
+
+/**
+ * vn_brokered_connect_udp() - have the broker connect a socket of datagrams to an address
+ *
+ * It waits for the answer, whatever the caller's deadline: the broker need not wait for anybody. (Before that it may
+ * wait for a number, until the deadline.)
+ *
+ * Return: 0 or why not.
+ */
+int
+vn_brokered_connect_udp(vn_udp *u, const vn_endpoint *to)
+{
+	char url[VN_URL_MAX];
+	int rc = vn_endpoint_format(to, url);
+
+	if (rc == 0)
+		rc = wait_for_number(brokered_of(u));
+	u->listener.answered = false;
+	return rc < 0 ? rc : ask(u, url, VN_PEER);
 }
 
 /**

@@ -10,6 +10,9 @@
  * refuses for another reason (too large for the way, no way there, forbidden) is counted and passed by: one bad
  * datagram must not stop those behind it. A run that is refused is sent once more as single datagrams, because the
  * way may take these.
+ *
+ * A connected socket also has what the network says of its peer: ECONNREFUSED, when nobody is there. The kernel tells it
+ * instead of whatever is done next, once; that is then done again.
  */
 #include "client/net/datagram.h"
 
@@ -17,6 +20,7 @@
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -27,6 +31,7 @@
 #define BATCH   VN_DATAGRAM_BATCH
 #define STRIDE  (65536u + 128)
 #define MEMORY  (4 << 20) /* of the kernel's for what arrives; it gives as much of it as it may */
+#define STRAYS  64        /* that can have come within microseconds */
 #define CONTROL 88        /* the address and interface, and the size of a run */
 
 #ifndef UDP_SEGMENT
@@ -172,6 +177,89 @@ vn_datagram_open(vn_datagram_socket *s, const vn_endpoint *e, char why[static 25
 	return 0;
 }
 
+/*
+ * A port of the system's choosing can be the very one that is asked for, when nobody is there: then the socket is
+ * connected to itself.
+ */
+static bool
+is_itself(int fd)
+{
+	address own = {0}, peer = {0};
+	socklen_t own_len = sizeof own, peer_len = sizeof peer;
+
+	return getsockname(fd, &own.sa, &own_len) == 0 &&
+	       getpeername(fd, &peer.sa, &peer_len) == 0 && own_len == peer_len &&
+	       memcmp(&own, &peer, own_len) == 0;
+}
+
+/* What came from others after the socket got its port, and before it got its peer, who knows nothing of it yet. */
+static void
+drop_strays(int fd)
+{
+	char byte;
+
+	for (int i = 0; i < STRAYS && recv(fd, &byte, 1, MSG_DONTWAIT) >= 0; i++)
+		;
+}
+
+static int
+socket_connect(int fd, const vn_endpoint *e, char why[static 256])
+{
+	int rc = vn_endpoint_set(fd, e, why);
+
+	if (rc < 0)
+		return rc;
+	if (connect(fd, (const struct sockaddr *)(const void *)&e->sa, e->sa_len) < 0)
+		rc = -errno;
+	else if (is_itself(fd))
+		rc = -ECONNREFUSED;
+	if (rc < 0)
+		snprintf(why, 256, "%s", strerror(-rc));
+	drop_strays(fd);
+	return rc;
+}
+
+/**
+ * vn_datagram_connect() - a socket that is connected to a peer: only its datagrams arrive
+ * @e:   whose address it is
+ * @why: a sentence when it fails
+ *
+ * Return: 0, or what socket(2), setsockopt(2) and connect(2) say; -ECONNREFUSED for what would be its own address.
+ */
+int
+vn_datagram_connect(vn_datagram_socket *s, const vn_endpoint *e, char why[static 256])
+{
+	int fd = socket(e->sa.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), rc;
+
+	if (fd < 0) {
+		rc = -errno;
+		snprintf(why, 256, "%s", strerror(-rc));
+		return rc;
+	}
+	*s = (vn_datagram_socket){
+		.fd = fd, .family = (uint8_t)e->sa.ss_family, .is_connected = true};
+	set_options(s);
+	rc = socket_connect(fd, e, why);
+	if (rc < 0)
+		close(fd);
+	else
+		learn_name(s);
+	return rc;
+}
+
+/**
+ * vn_datagram_look() - the kernel says that there is an error: it is taken into s->error
+ */
+void
+vn_datagram_look(vn_datagram_socket *s)
+{
+	int error = 0;
+	socklen_t len = sizeof error;
+
+	if (s->is_connected && getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error)
+		s->error = -error;
+}
+
 /* Receiving. */
 
 static void
@@ -285,6 +373,8 @@ vn_datagram_receive(vn_datagram_socket *s, const vn_sys *sys, vn_datagram_batch 
 
 	batch_receives(b, max);
 	n = sys->recvmmsg(sys, s->fd, b->msgs, max);
+	if (n < 0 && n != -EAGAIN && n != -EINTR && s->is_connected)
+		s->error = n;
 	if (n <= 0)
 		return n < 0 ? n : -EAGAIN;
 	for (int i = 0; i < n; i++)
@@ -459,6 +549,17 @@ batch_sends(const vn_datagram_socket *s, vn_datagram_batch *b, const vn_frame_ar
 	return (int)n;
 }
 
+/* It did not look at the first message: that was about one before. */
+static bool
+is_about_another(vn_datagram_socket *s, int rc, bool *told)
+{
+	if (rc != -ECONNREFUSED || !s->is_connected || *told)
+		return false;
+	s->error = rc;
+	*told = true;
+	return true;
+}
+
 /* The kernel did not want the first message. False if that is not the message's fault. */
 static bool
 is_refused(vn_datagram_socket *s, const vn_datagram_batch *b, int rc, vn_datagram_out *out)
@@ -490,6 +591,8 @@ int
 vn_datagram_send(vn_datagram_socket *s, const vn_sys *sys, vn_datagram_batch *b,
 	const vn_frame_area *a, uint32_t block, uint64_t end, vn_datagram_out *out)
 {
+	bool told = false; /* of the message that is next */
+
 	while (out->at < end) {
 		int n, rc;
 
@@ -499,6 +602,9 @@ vn_datagram_send(vn_datagram_socket *s, const vn_sys *sys, vn_datagram_batch *b,
 		if (n <= 0)
 			return n;
 		rc = sys->sendmmsg(sys, s->fd, b->msgs, (unsigned int)n);
+		if (rc < 0 && is_about_another(s, rc, &told))
+			continue;
+		told = false;
 		if (rc < 0 && !is_refused(s, b, rc, out))
 			return rc;
 		for (int i = 0; i < rc; i++) {

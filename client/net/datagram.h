@@ -39,6 +39,7 @@ typedef struct vn_datagram_socket {
 	uint64_t n_refused; /* and those that it did not want */
 	uint64_t n_parked;  /* times that it had no room, and was asked again */
 	int refused_with;   /* the last reason: a negative errno, 0 */
+	int error; /* connected: what the network says of the peer, until somebody takes it; negative, 0 */
 } vn_datagram_socket;
 
 /* Room for one batch; of a hub, which uses it for one call at a time. */
@@ -59,6 +60,8 @@ vn_datagram_batch *vn_datagram_batch_free(vn_datagram_batch *b);
 void vn_datagram_batch_trim(vn_datagram_batch *b);
 
 int vn_datagram_open(vn_datagram_socket *s, const vn_endpoint *e, char why[static 256]);
+int vn_datagram_connect(vn_datagram_socket *s, const vn_endpoint *e, char why[static 256]);
+void vn_datagram_look(vn_datagram_socket *s);
 int vn_datagram_receive(vn_datagram_socket *s, const vn_sys *sys, vn_datagram_batch *b,
 	unsigned int max, vn_datagram_fn *fn, void *arg);
 bool vn_datagram_is_denied(const vn_endpoint_options *o, const vn_datagram_head *h);

@@ -658,6 +658,7 @@ static const vn_net_ops direct_ops = {
 	.need = direct_need,
 	.need_input = direct_need,
 	.bind = vn_udp_direct_bind,
+	.connect_udp = vn_udp_direct_connect,
 	.unbind = vn_udp_direct_unbind,
 	.acked = vn_udp_direct_acked,
 	.sends = vn_udp_direct_sends,

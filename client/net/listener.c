@@ -167,11 +167,13 @@ vn_listener_give(vn_listener *l, vn_conn *c)
 }
 
 /**
- * vn_listener_end() - nothing more will come: whoever waits gets -ECANCELED
+ * vn_listener_end() - nothing more will come: whoever waits gets -ECANCELED; not so where we asked to be connected
  */
 void
 vn_listener_end(vn_listener *l)
 {
+	if (l->is_dialled)
+		return;
 	l->ended = true;
 	if (l->on_end)
 		l->on_end(l);

@@ -171,6 +171,8 @@ typedef struct vn_net_ops {
 	void (*need_input)(vn_conn *c);
 	/* Datagrams, see udp.h. Answers in the listener's error and url; may wait. */
 	int (*bind)(vn_udp *u, const char *url);
+	/* The same, connected to an address; says nothing. */
+	int (*connect_udp)(vn_udp *u, const vn_endpoint *to);
 	/* Closed by the program: what was sent leaves. Ends with vn_udp_free(). */
 	void (*unbind)(vn_udp *u);
 	/* u->acked has moved. */
@@ -222,6 +224,7 @@ struct vn_listener {
 	vn_waitq takers;
 	vn_conn *backlog_first, *backlog_last;
 	bool ended;                     /* nothing more will come */
+	bool is_dialled;                /* datagrams of one peer: they end with the program alone */
 	void (*on_end)(vn_listener *l); /* of an endpoint of datagrams; else NULL */
 	int error;
 	uint32_t id;

@@ -77,6 +77,15 @@ datagram_set(const vn_udp *u, vn_datagram *d, uint32_t len, bool truncated)
 	d->group = h->flags & VN_DATAGRAM_GROUP;
 }
 
+static bool
+is_peer(const vn_udp *u, const vn_addr *a)
+{
+	vn_desc_peer p = {.family = u->family};
+
+	return addr_get(a, u->family, p.addr, &p.port, &p.scope) == 0 &&
+	       memcmp(&p, &u->peer, sizeof p) == 0;
+}
+
 static int
 head_set(const vn_udp *u, vn_datagram_head *h, size_t n, const vn_datagram *d)
 {
@@ -87,6 +96,10 @@ head_set(const vn_udp *u, vn_datagram_head *h, size_t n, const vn_datagram *d)
 	*h = (vn_datagram_head){.len = (uint32_t)n, .family = u->family};
 	if (n > vn_datagram_max(u->family))
 		return -EMSGSIZE;
+	if (u->listener.is_dialled) {
+		h->family = 0;
+		return d && d->peer.len && !is_peer(u, &d->peer) ? -EISCONN : 0;
+	}
 	if (!d || d->peer.len == 0)
 		return -EDESTADDRREQ;
 	rc = addr_get(&d->peer, u->family, h->peer, &h->port, &h->scope);
@@ -156,12 +169,14 @@ udp_ack(vn_udp *u)
 		udp_unhold(u);
 }
 
-/* Is there a datagram? 0, -EAGAIN, -ECANCELED when there will be none. */
+/* Is there a datagram? 0, -EAGAIN, -ECANCELED when there will be none, or what the network says of the peer. */
 static int
 udp_look(vn_udp *u)
 {
 	int rc;
 
+	if (u->refused)
+		return u->refused;
 	if (u->has_frame)
 		return 0;
 	if (u->taken == u->in.end)
@@ -217,6 +232,8 @@ udp_next(vn_udp *u)
 		rc = udp_stand_back(u);
 	while (rc == 0) {
 		rc = udp_look(u);
+		if (rc == u->refused) /* which is said once */
+			u->refused = 0;
 		if (rc != -EAGAIN)
 			return rc;
 		rc = udp_wait(u);
@@ -308,6 +325,17 @@ vn_udp_on_input(vn_udp *u)
 	vn_conn_wake(&u->listener.takers);
 }
 
+/**
+ * vn_udp_on_refused() - the network has said something of the peer
+ * @rc: what the next call that receives is to say
+ */
+void
+vn_udp_on_refused(vn_udp *u, int rc)
+{
+	u->refused = rc;
+	vn_conn_wake(&u->listener.takers);
+}
+
 /* Sending. */
 
 /* May it have so much more of the area? One block it always may. */
@@ -354,9 +382,10 @@ udp_wait_room(vn_udp *u)
 
 /**
  * vn_udp_send() - send a datagram
- * @d: where to, and where from
+ * @d: where to, and where from; or NULL where there is but one peer
  *
- * Return: 0, -EMSGSIZE, -EAFNOSUPPORT, -EDESTADDRREQ, -EINVAL; -EPIPE, -ECANCELED, -ETIMEDOUT when it had to wait.
+ * Return: 0, -EMSGSIZE, -EAFNOSUPPORT, -EDESTADDRREQ, -EINVAL, -EISCONN; -EPIPE, -ECANCELED, -ETIMEDOUT when it
+ * had to wait.
  */
 int
 vn_udp_send(vn_udp *u, const void *data, size_t n, const vn_datagram *d)
@@ -412,6 +441,8 @@ udp_join(vn_udp *u, const char *group, const char *interface, bool leave)
 	vn_desc_peer g;
 	int rc = u ? group_parse(u, group, interface, &g) : -EBADF;
 
+	if (rc == 0 && u->listener.is_dialled)
+		rc = -EISCONN;
 	return rc < 0 ? rc : u->listener.net->ops->join(u, &g, leave);
 }
 
@@ -420,7 +451,7 @@ udp_join(vn_udp *u, const char *group, const char *interface, bool leave)
  * @group:     its address
  * @interface: name of a network interface, or NULL
  *
- * Return: 0, also when it was joined already; -EINVAL, -ENODEV, -ENOBUFS, -EBADF.
+ * Return: 0, also when it was joined already; -EINVAL, -ENODEV, -ENOBUFS, -EISCONN, -EBADF.
  */
 int
 vn_udp_join(vn_udp *u, const char *group, const char *interface)
@@ -448,7 +479,7 @@ readable_try(void *end, void *item)
 
 	(void)item;
 	udp_ack(u);
-	return udp_look(u);
+	return u->refused ? 0 : udp_look(u);
 }
 
 static vn_waitq *
@@ -494,8 +525,13 @@ udp_on_end(vn_listener *l)
 	l->net->n_open++;
 }
 
-static vn_udp *
-udp_new(vn_hub *h)
+/**
+ * vn_udp_new() - an endpoint that is nowhere yet
+ *
+ * Return: NULL with errno ENOMEM.
+ */
+vn_udp *
+vn_udp_new(vn_hub *h)
 {
 	vn_udp *u = calloc(1, sizeof *u);
 	vn_net *net = h->net;
@@ -524,7 +560,7 @@ udp_new(vn_hub *h)
  */
 vn_udp *(vn_bind)(vn_hub *h, const char *url)
 {
-	vn_udp *u = udp_new(h);
+	vn_udp *u = vn_udp_new(h);
 	int rc;
 
 	if (!u)

@@ -23,7 +23,9 @@
 struct vn_udp {
 	vn_listener listener; /* first: its end is what vn_select() and vn_close() see */
 	uint8_t family;
-	uint16_t port; /* in network byte order */
+	uint16_t port;     /* in network byte order */
+	vn_desc_peer peer; /* dialled: whose datagrams come, and who gets them */
+	int refused;       /* dialled: what the next call that receives says; negative, 0 */
 	bool is_closed, is_dirty;
 	bool is_done; /* the backend is done with it, a coroutine is not */
 	bool holds;   /* draining, and what came before is not done with: counted in net->n_open */
@@ -66,13 +68,16 @@ struct vn_udp {
 	};
 };
 
+vn_udp *vn_udp_new(vn_hub *h);
 void vn_udp_free(vn_udp *u);
 int vn_udp_back(vn_udp *u, int rc);
 void vn_udp_on_input(vn_udp *u);
+void vn_udp_on_refused(vn_udp *u, int rc);
 void vn_udp_on_sent(vn_udp *u, uint64_t sent);
 
 /* udp_direct.c: of vn_net_ops */
 int vn_udp_direct_bind(vn_udp *u, const char *url);
+int vn_udp_direct_connect(vn_udp *u, const vn_endpoint *to);
 void vn_udp_direct_unbind(vn_udp *u);
 void vn_udp_direct_acked(vn_udp *u);
 void vn_udp_direct_sends(vn_udp *u);

@@ -69,6 +69,19 @@ udp_watch(vn_udp *u)
 		vn_wheel_arm(h->wheel, &u->again, h->now + AGAIN);
 }
 
+/* What the network says of the peer. */
+static void
+tell_error(vn_udp *u)
+{
+	int error = u->socket.error;
+
+	if (!error)
+		return;
+	u->socket.error = 0;
+	if (!u->is_closed)
+		vn_udp_on_refused(u, error);
+}
+
 /* Input. */
 
 /* One message, in a block as large as what comes with it. */
@@ -103,6 +116,7 @@ direct_receive(vn_udp *u)
 	vn_frames_seal(&u->in);
 	if (u->in.end != before)
 		vn_udp_on_input(u);
+	tell_error(u);
 }
 
 /* Output. */
@@ -170,6 +184,7 @@ direct_send(vn_udp *u)
 		u->out.chain.first, u->out.end, &u->sending);
 	if (u->sending.at > u->sent)
 		vn_udp_on_sent(u, u->sending.at);
+	tell_error(u);
 	u->is_parked = rc == -EAGAIN;
 	if (rc < 0)
 		vn_wheel_arm(h->wheel, &u->again, h->now + (u->is_parked ? LINGER : AGAIN));
@@ -185,6 +200,9 @@ direct_event(vn_watch *w, uint32_t events)
 		u->is_parked = false;
 		direct_mark(u);
 	}
+	if (events & EPOLLERR)
+		vn_datagram_look(&u->socket);
+	tell_error(u);
 	if (!u->listener.ended && !is_full(u))
 		direct_receive(u);
 	udp_watch(u);
@@ -268,6 +286,27 @@ direct_init(vn_net *net)
 	return 0;
 }
 
+/* The socket is there. */
+static int
+direct_begin(vn_udp *u)
+{
+	vn_listener *l = &u->listener;
+	int rc;
+
+	u->family = u->socket.family;
+	u->again.fire = direct_again;
+	u->watch.fd = -1;
+	rc = vn_watch_add(l->net->hub->poller, &u->watch, u->socket.fd, EPOLLIN, direct_event);
+	if (rc < 0) {
+		close(u->socket.fd);
+		return rc;
+	}
+	u->watched = EPOLLIN;
+	u->port = u->socket.port;
+	vn_endpoint_name(u->socket.fd, l->url);
+	return 0;
+}
+
 /**
  * vn_udp_direct_bind() - a socket of its own for an endpoint
  *
@@ -289,18 +328,24 @@ vn_udp_direct_bind(vn_udp *u, const char *url)
 		vn_log(h, LOG_ERR, "%s: cannot bind: %s", url ? url : "(null)", why);
 		return rc;
 	}
-	u->family = u->socket.family;
-	u->again.fire = direct_again;
-	u->watch.fd = -1;
-	rc = vn_watch_add(h->poller, &u->watch, u->socket.fd, EPOLLIN, direct_event);
-	if (rc < 0) {
-		close(u->socket.fd);
-		return rc;
-	}
-	u->watched = EPOLLIN;
-	u->port = u->socket.port;
-	vn_endpoint_name(u->socket.fd, l->url);
-	return 0;
+	return direct_begin(u);
+}
+
+/**
+ * vn_udp_direct_connect() - a socket of its own that is connected to a peer
+ *
+ * Return: 0, or as vn_datagram_connect().
+ */
+int
+vn_udp_direct_connect(vn_udp *u, const vn_endpoint *to)
+{
+	vn_net *net = u->listener.net;
+	char why[256];
+	int rc = net->udp ? 0 : direct_init(net);
+
+	if (rc == 0)
+		rc = vn_datagram_connect(&u->socket, to, why);
+	return rc < 0 ? rc : direct_begin(u);
 }
 
 /**

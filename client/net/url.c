@@ -225,6 +225,25 @@ is_somewhere(const vn_endpoint *e, bool is_name)
 	       (in->sin_port && (is_name || in->sin_addr.s_addr != INADDR_ANY));
 }
 
+static int
+parse_peer(vn_endpoint *e, const char *url, bool datagrams, char host[static VN_URL_MAX],
+	char why[static 256])
+{
+	int rc;
+
+	*host = '\0';
+	rc = endpoint_parse(e, url, AI_NUMERICHOST, host, why);
+	if (rc == 0 && datagrams && e->scheme != VN_UDP)
+		return fail(why, -EINVAL, "datagrams are sent to %s alone", "udp://");
+	if (rc == 0 && !datagrams && e->scheme != VN_TCP && e->scheme != VN_UNIX)
+		return fail(why, -EINVAL, "only %s can be connected to", "tcp:// and unix:");
+	if (rc == 0 && !is_somewhere(e, *host))
+		return fail(why, -EINVAL,
+			"somebody to talk to has an address and a port of their own, as in %s",
+			datagrams ? "udp://127.0.0.1:7000" : "tcp://127.0.0.1:7000");
+	return rc;
+}
+
 /**
  * vn_endpoint_parse_peer() - find out what a URL means to who connects to it
  * @host: becomes "", and e is complete; or the name that is to be resolved, and e has the port
@@ -236,17 +255,15 @@ int
 vn_endpoint_parse_peer(
 	vn_endpoint *e, const char *url, char host[static VN_URL_MAX], char why[static 256])
 {
-	int rc;
+	return parse_peer(e, url, false, host, why);
+}
 
-	*host = '\0';
-	rc = endpoint_parse(e, url, AI_NUMERICHOST, host, why);
-	if (rc == 0 && e->scheme != VN_TCP && e->scheme != VN_UNIX)
-		return fail(why, -EINVAL, "only %s can be connected to", "tcp:// and unix:");
-	if (rc == 0 && !is_somewhere(e, *host))
-		return fail(why, -EINVAL,
-			"somebody to talk to has an address and a port of their own, as in %s",
-			"tcp://127.0.0.1:7000");
-	return rc;
+/* The same, of one that datagrams are sent to. */
+int
+vn_endpoint_parse_udp_peer(
+	vn_endpoint *e, const char *url, char host[static VN_URL_MAX], char why[static 256])
+{
+	return parse_peer(e, url, true, host, why);
 }
 
 static void

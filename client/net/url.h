@@ -32,6 +32,8 @@ int vn_endpoint_parse_numeric(vn_endpoint *e, const char *url, char why[static 2
 int vn_endpoint_parse(vn_endpoint *e, const char *url, char why[static 256]);
 int vn_endpoint_parse_peer(
 	vn_endpoint *e, const char *url, char host[static VN_URL_MAX], char why[static 256]);
+int vn_endpoint_parse_udp_peer(
+	vn_endpoint *e, const char *url, char host[static VN_URL_MAX], char why[static 256]);
 int vn_endpoint_type(const vn_endpoint *e);
 uint16_t vn_endpoint_port(const vn_endpoint *e);
 int vn_endpoint_set(int fd, const vn_endpoint *e, char why[static 256]);

@@ -5,12 +5,13 @@
  * dialer URL...	listens on each URL
  *
  * A client sends lines, "verb arguments"; the table at the end names the verbs. Each client has at most one dialled
- * connection. Results are the answer, "ok ..." or the name of an error.
+ * connection, and one endpoint of datagrams. Results are the answer, "ok ..." or the name of an error.
  */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <err.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 struct client {
 	vn_hub *hub;
 	vn_conn *conn, *dialled;
+	vn_udp *udp;
 	vn_group *group;
 	char *words[4];
 };
@@ -252,6 +254,183 @@ run_many(struct client *c)
 	return k.error ? answer_result(c, k.error) : answer(c, "ok %ld\n", k.n_done);
 }
 
+/* udp URL [milliseconds] */
+static int
+run_udp(struct client *c)
+{
+	vn_time outer = vn_deadline(c->hub, VN_NEVER);
+	int error;
+
+	vn_close(c->udp);
+	if (c->words[2])
+		vn_timeout(c->hub, atoi(c->words[2]) * VN_MS);
+	c->udp = vn_udp_dial(c->hub, c->words[1]);
+	error = errno;
+	vn_deadline(c->hub, outer);
+	return c->udp ? answer(c, "ok %s\n", vn_udp_url(c->udp))
+		      : answer(c, "%s\n", strerrorname_np(error));
+}
+
+static int
+udp_child(vn_hub *h, void *arg)
+{
+	struct client *c = arg;
+
+	c->udp = vn_udp_dial(h, c->words[1]);
+	return c->udp ? 0 : -errno;
+}
+
+/* udp_cancel URL milliseconds: it is cancelled then */
+static int
+run_udp_cancel(struct client *c)
+{
+	vn_group *g = vn_group_new(c->hub);
+	int rc = vn_group_spawn(g, udp_child, c);
+
+	vn_sleep(c->hub, atoi(c->words[2]) * VN_MS);
+	vn_group_cancel(g);
+	if (rc == 0)
+		rc = vn_group_wait(g);
+	vn_group_free(g);
+	return c->udp ? answer(c, "ok\n") : answer(c, "cancelled %d\n", rc);
+}
+
+/* tell TEXT [N]: so many times, to the peer */
+static int
+run_tell(struct client *c)
+{
+	int rc = 0;
+
+	for (int n = c->words[2] ? atoi(c->words[2]) : 1; rc == 0 && n > 0; n--)
+		rc = vn_udp_send(c->udp, c->words[1], strlen(c->words[1]), NULL);
+	return answer_result(c, rc);
+}
+
+/* tell_and_die TEXT: ten times, published and not waited for, a little after the answer */
+static int
+run_tell_and_die(struct client *c)
+{
+	answer(c, "ok %d\n", (int)getpid());
+	vn_sleep(c->hub, 200 * VN_MS);
+	for (int i = 0; i < 10; i++)
+		vn_udp_send(c->udp, c->words[1], strlen(c->words[1]), NULL);
+	vn_sleep(c->hub, 20 * VN_MS);
+	kill(getpid(), SIGKILL);
+	return 0;
+}
+
+static int
+answer_datagram(struct client *c, const char *data, ssize_t n)
+{
+	return n < 0 ? answer_result(c, (int)n) : answer(c, "ok %.*s\n", (int)n, data);
+}
+
+/* udp_hear recv|view|select MILLISECONDS: a datagram */
+static int
+run_udp_hear(struct client *c)
+{
+	vn_time outer = vn_deadline(c->hub, VN_NEVER);
+	char data[2048];
+	vn_view v;
+	ssize_t n = 0;
+	int rc;
+
+	vn_timeout(c->hub, atoi(c->words[2]) * VN_MS);
+	if (c->words[1][0] == 's')
+		n = vn_select(c->hub, VN_UDP(c->udp)) < 0 ? -ETIMEDOUT : vn_selected(c->hub);
+	if (n == 0 && c->words[1][0] == 'v') {
+		n = vn_udp_view(c->udp, &v, NULL);
+		rc = answer_datagram(c, n < 0 ? NULL : (const char *)v.data, n);
+	} else {
+		if (n == 0)
+			n = vn_udp_recv(c->udp, data, sizeof data, NULL);
+		rc = answer_datagram(c, data, n);
+	}
+	vn_deadline(c->hub, outer);
+	return rc;
+}
+
+/* reply TEXT: to whoever sent the next datagram; other TEXT PORT: to that port of theirs */
+static int
+run_reply(struct client *c)
+{
+	char data[64];
+	vn_datagram d;
+	ssize_t n = vn_udp_recv(c->udp, data, sizeof data, &d);
+
+	if (c->words[2])
+		((struct sockaddr_in *)(void *)&d.peer.sa)->sin_port =
+			htons((uint16_t)atoi(c->words[2]));
+	return answer_result(
+		c, n < 0 ? (int)n : vn_udp_send(c->udp, c->words[1], strlen(c->words[1]), &d));
+}
+
+static int
+run_udp_join(struct client *c)
+{
+	return answer_result(c, vn_udp_join(c->udp, c->words[1], NULL));
+}
+
+static int
+run_udp_close(struct client *c)
+{
+	int rc = vn_close(c->udp);
+
+	c->udp = NULL;
+	return answer_result(c, rc);
+}
+
+/* Asks, again if that was lost. */
+static int
+udp_ask(vn_hub *h, vn_udp *u)
+{
+	char data[8] = "";
+	ssize_t n = -ETIMEDOUT;
+
+	for (int i = 0; i < 20 && n == -ETIMEDOUT; i++) {
+		int rc = vn_udp_send(u, "hello", 5, NULL);
+
+		if (rc < 0)
+			return rc;
+		vn_timeout(h, VN_SEC);
+		n = vn_udp_recv(u, data, sizeof data, NULL);
+		vn_deadline(h, VN_NEVER);
+	}
+	return n < 0 ? (int)n : n == 5 && memcmp(data, "hello", 5) == 0 ? 0 : -EPROTO;
+}
+
+/* One after another: connect, ask, close. */
+static int
+udp_crowd_member(vn_hub *h, void *arg)
+{
+	struct crowd *k = arg;
+
+	while (k->left-- > 0 && k->error == 0) {
+		vn_udp *u = vn_udp_dial(h, k->client->words[1]);
+		int rc = u ? udp_ask(h, u) : -errno;
+
+		vn_close(u);
+		if (rc < 0)
+			k->error = rc;
+		k->n_done += rc == 0;
+	}
+	return 0;
+}
+
+/* udp_many URL N AT_A_TIME */
+static int
+run_udp_many(struct client *c)
+{
+	struct crowd k = {.client = c, .left = atol(c->words[2])};
+	vn_group *g = vn_group_new(c->hub);
+
+	for (int i = 0; i < atoi(c->words[3]); i++)
+		vn_group_spawn(g, udp_crowd_member, &k);
+	vn_group_wait(g);
+	vn_group_free(g);
+	return k.error ? answer_result(c, k.error) : answer(c, "ok %ld\n", k.n_done);
+}
+
 /* How many descriptors this process has. */
 static int
 run_fds(struct client *c)
@@ -286,6 +465,15 @@ static const struct verb verbs[] = {
 	{"fill", run_fill},
 	{"select", run_select},
 	{"many", run_many},
+	{"udp", run_udp},
+	{"udp_cancel", run_udp_cancel},
+	{"tell", run_tell},
+	{"tell_and_die", run_tell_and_die},
+	{"udp_hear", run_udp_hear},
+	{"reply", run_reply},
+	{"udp_join", run_udp_join},
+	{"udp_close", run_udp_close},
+	{"udp_many", run_udp_many},
 	{"fds", run_fds},
 	{"pid", run_pid},
 };
@@ -320,6 +508,7 @@ serve(vn_hub *h, void *arg)
 	}
 	vn_group_free(c.group);
 	vn_close(c.dialled);
+	vn_close(c.udp);
 	return vn_close(c.conn);
 }
 
