@@ -66,6 +66,7 @@ class Page(Case):
             self.assertEqual((before["vanilla_requests_total"], before["vanilla_connections"],
                               before["vanilla_worker_deaths_total"], before["vanilla_workers_ready"]), (25, 1, 0, 2))
             self.assertEqual(browser.run(WORKERS), [["1.1", "ready"], ["2.1", "ready"]])
+            eventually("a sample with the first", lambda: "2.1" in browser.run(LANES)[1])
             service.command("worker kill 2")
             eventually("its successor on the page",
                        lambda: browser.run(WORKERS) == [["1.1", "ready"], ["2.2", "ready"]])
