@@ -14,6 +14,7 @@
 #include "broker/datagram.h"
 #include "broker/intake.h"
 #include "shm/bell.h"
+#include "tests/unit/linked.h"
 #include "tests/unit/suite.h"
 
 #define AREA (1u << 20)
@@ -42,27 +43,6 @@ failing_sendmmsg(const vn_sys *sys, int fd, struct mmsghdr *msgs, unsigned int n
 	if (k->n_failures-- > 0)
 		return k->failure;
 	return vn_sys_linux.sendmmsg(sys, fd, msgs, n);
-}
-
-static void
-link_open(bench *k)
-{
-	vn_link *l = &k->worker.link;
-
-	*l = (vn_link){.geometry = geometry, .bell_in = -1};
-	ck_assert_int_eq(vn_segment_create(&l->own, "broker", &geometry, 1), 0);
-	ck_assert_int_eq(vn_segment_map(&l->own, true), 0);
-	ck_assert_int_eq(vn_segment_claim(&l->own, 1), 0);
-	ck_assert_int_eq(vn_segment_create(&l->peer, "worker", &geometry, 1), 0);
-	ck_assert_int_eq(vn_segment_map(&l->peer, true), 0);
-	ck_assert_int_eq(vn_segment_claim(&l->peer, 1), 0);
-	vn_lane_tx_init(&l->tx, &l->own, &l->peer);
-	vn_lane_rx_init(&l->rx, &l->own, &l->peer);
-	vn_lane_tx_init(&k->lane, &l->peer, &l->own);
-	vn_lane_rx_init(&k->taken, &l->peer, &l->own);
-	l->blocks = vn_blocks_new(AREA);
-	l->bell_out = vn_bell_eventfd();
-	k->worker.linked = true;
 }
 
 static void
@@ -110,7 +90,7 @@ bench_new(void)
 	w->pidfd = -1;
 	w->state = VN_WORKER_READY;
 	w->attached = w->debtor_first = w->debtor_last = VN_NO_RECORD;
-	link_open(k);
+	linked_open(&k->worker, &geometry, &k->lane, &k->taken);
 	k->endpoint.broker = b;
 	k->endpoint.count = vn_counters_listener(b->counters, "test");
 	k->endpoint.watch.fd = -1;

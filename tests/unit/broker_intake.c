@@ -17,6 +17,7 @@
 #include "broker/settle.h"
 #include "broker/socket.h"
 #include "shm/bell.h"
+#include "tests/unit/linked.h"
 #include "tests/unit/suite.h"
 
 #define AREA (1u << 20)
@@ -42,27 +43,6 @@ listen_to_log(void *arg, int level, const char *text)
 
 	(void)level;
 	snprintf(k->said, sizeof k->said, "%s", text);
-}
-
-static void
-link_open(bench *k)
-{
-	vn_link *l = &k->worker.link;
-
-	*l = (vn_link){.geometry = geometry, .bell_in = -1};
-	ck_assert_int_eq(vn_segment_create(&l->own, "broker", &geometry, 1), 0);
-	ck_assert_int_eq(vn_segment_map(&l->own, true), 0);
-	ck_assert_int_eq(vn_segment_claim(&l->own, 1), 0);
-	ck_assert_int_eq(vn_segment_create(&l->peer, "worker", &geometry, 1), 0);
-	ck_assert_int_eq(vn_segment_map(&l->peer, true), 0);
-	ck_assert_int_eq(vn_segment_claim(&l->peer, 1), 0);
-	vn_lane_tx_init(&l->tx, &l->own, &l->peer);
-	vn_lane_rx_init(&l->rx, &l->own, &l->peer);
-	vn_lane_tx_init(&k->lane, &l->peer, &l->own);
-	vn_lane_rx_init(&k->taken, &l->peer, &l->own);
-	l->blocks = vn_blocks_new(AREA);
-	l->bell_out = vn_bell_eventfd();
-	k->worker.linked = true;
 }
 
 /* A worker that is READY and has one connection, of which it was told ten bytes. */
@@ -104,7 +84,7 @@ bench_new(void)
 	w->state = VN_WORKER_READY;
 	w->starved = (vn_ledger_list){VN_NO_RECORD, VN_NO_RECORD};
 	w->attached = w->debtor_first = w->debtor_last = VN_NO_RECORD;
-	link_open(k);
+	linked_open(&k->worker, &geometry, &k->lane, &k->taken);
 	ck_assert_int_eq(
 		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
 	k->client = pair[1];
